@@ -1,0 +1,244 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// AllowPrefix begins the annotation by which an author exempts an object from a rule that is no Guard; the rule's ID
+// follows, and the value is the reason. An empty reason does not count.
+const AllowPrefix = "drawbridge.dev/allow-"
+
+// Request is what Review judges.
+type Request struct {
+	// Object is not changed.
+	Object Object
+	// Old is the object before an update, nil otherwise.
+	Old Object
+	// World is nil where nothing else is known.
+	World World
+	// Config is the policy in force; nil means the default.
+	Config *Config
+	// Stored tells that the object is already in a cluster and who wrote it is not known.
+	Stored bool
+	// NoFix turns a finding that could be fixed into a warning.
+	NoFix bool
+}
+
+// Finding is one thing that a rule found, after policy.
+type Finding struct {
+	Rule string
+	// Level is what came of it: Deny, Warn, or Fix where the fix was applied.
+	Level Level
+	// Err holds field, kind, bad value and detail.
+	Err *field.Error
+	// Exempt tells that the object's author exempted it: it is reported and has no effect.
+	Exempt bool
+	// Ratcheted tells that the object already had it before this update: it is warned of, no more.
+	Ratcheted bool
+}
+
+// Cause is the finding without its field, which kubectl puts before it: one line that ends with the rule's ID.
+func (f Finding) Cause() string { return oneLine(f.Err.ErrorBody()) + " (" + f.Rule + ")" }
+
+// Message is the finding in one line: field, what is wrong, what to write instead, rule.
+func (f Finding) Message() string { return oneLine(f.Err.Field) + ": " + f.Cause() }
+
+// oneLine keeps a hostile name or value from ending the line that it is printed on, or the terminal's.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == 0x2028 || r == 0x2029 {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// Result is what Review came to.
+type Result struct {
+	// Object is the mended object; the one given, where nothing was mended.
+	Object Object
+	Denied []Finding
+	Warned []Finding // exempt findings are not among them
+	Fixed  []Finding
+	Exempt []Finding
+}
+
+// Review runs the rules of the object's kind, one after the other; each sees the object as the ones before mended it.
+// Every finding is judged by the level of its rule, the author's exemption, the ratchet and its fix, in this order.
+//
+// The ratchet: on an update, a finding that the old object already had is neither denied nor fixed, so that an old
+// object can still be edited and labelling it never changes its traffic. Findings are the same if rule, field path
+// without indices and bad value are; the old object is judged in today's World.
+//
+// An object of another kind passes.
+func (b Book) Review(req Request) Result {
+	if req.World == nil {
+		req.World = Nothing{}
+	}
+	if req.Config == nil {
+		req.Config = DefaultConfig()
+	}
+	switch o := req.Object.(type) {
+	case *corev1.Service:
+		return review(b.Services, o, req)
+	case *corev1.Endpoints:
+		return review(b.Endpoints, o, req)
+	case *discoveryv1.EndpointSlice:
+		return review(b.EndpointSlices, o, req)
+	case *networkingv1.Ingress:
+		return review(b.Ingresses, o, req)
+	}
+	return Result{Object: req.Object}
+}
+
+func review[T Object](rules []Rule[T], object T, req Request) Result {
+	res := Result{Object: object}
+	var old T
+	hasOld := false
+	if o, ok := req.Old.(T); ok {
+		old, hasOld = o, true
+	}
+	cur, copied := object, false
+	run := func(r *Rule[T], obj, before T) []report[T] {
+		p := Pass[T]{Object: obj, Old: before, World: req.World, Config: req.Config, Stored: req.Stored}
+		r.Check(&p)
+		return p.reports
+	}
+	var none T
+	for i := range rules {
+		r := &rules[i]
+		level := req.Config.Level(r.ID, r.Levels)
+		if level == Off {
+			continue
+		}
+		reports := run(r, cur, old)
+		if len(reports) == 0 {
+			continue
+		}
+		exempt := !r.Guard && strings.TrimSpace(cur.GetAnnotations()[AllowPrefix+r.ID]) != ""
+		var had map[string]int
+		if hasOld && !exempt {
+			had = map[string]int{}
+			for _, rep := range run(r, old, none) {
+				had[identity(rep.err)]++
+			}
+		}
+		var left []report[T] // what the ratchet or a failed fix leaves to say
+		fixed := 0
+		for _, rep := range reports {
+			f := Finding{Rule: r.ID, Level: level, Err: rep.err}
+			switch id := identity(rep.err); {
+			case exempt:
+				f.Exempt = true
+				f.Level = Warn
+				res.Exempt = append(res.Exempt, f)
+				continue
+			case had[id] > 0:
+				had[id]--
+				f.Ratcheted = true
+				f.Level = Warn
+			case rep.mild:
+				f.Level = Warn
+			case level == Fix && rep.fix == nil:
+				f.Level = r.unfixed()
+			case level == Fix && (req.NoFix || !mendable(cur)):
+				f.Level = Warn
+			case level == Fix:
+				if !copied {
+					cur, copied = cur.DeepCopyObject().(T), true
+				}
+				rep.fix(cur)
+				fixed++
+			}
+			switch f.Level {
+			case Deny:
+				res.Denied = append(res.Denied, f)
+			case Fix:
+				res.Fixed = append(res.Fixed, f)
+			case Warn:
+				res.Warned = append(res.Warned, f)
+			}
+			if f.Level != Fix {
+				left = append(left, rep)
+			}
+		}
+		if fixed == 0 {
+			continue
+		}
+		// A fix must leave nothing for its rule to find; what it leaves all the same is not passed over.
+		was := map[string]int{}
+		for _, rep := range left {
+			was[identity(rep.err)]++
+		}
+		for _, rep := range run(r, cur, old) {
+			if id := identity(rep.err); was[id] > 0 {
+				was[id]--
+				continue
+			}
+			f := Finding{Rule: r.ID, Level: r.unfixed(), Err: rep.err}
+			if rep.mild {
+				f.Level = Warn
+			}
+			if f.Level == Deny {
+				res.Denied = append(res.Denied, f)
+			} else {
+				res.Warned = append(res.Warned, f)
+			}
+		}
+	}
+	res.Object = cur
+	return res
+}
+
+// identity is what makes two findings of one rule the same across an update.
+func identity(e *field.Error) string {
+	path := make([]byte, 0, len(e.Field))
+	for i := 0; i < len(e.Field); i++ {
+		switch c := e.Field[i]; {
+		case c == '[':
+			// An index is dropped; a map key, such as an annotation's name, stays.
+			end := strings.IndexByte(e.Field[i:], ']')
+			if end > 1 && strings.Trim(e.Field[i+1:i+end], "0123456789") == "" {
+				i += end
+				path = append(path, "[]"...)
+				continue
+			}
+			path = append(path, c)
+		default:
+			path = append(path, c)
+		}
+	}
+	return fmt.Sprintf("%s\x00%s\x00%v", path, e.Type, e.BadValue)
+}
+
+// mendable tells whether drawbridge may change an object: not what a controller owns, nor endpoints that another
+// manager keeps, because the two would undo each other's work for ever.
+func mendable(o Object) bool {
+	if metav1.GetControllerOfNoCopy(o) != nil {
+		return false
+	}
+	labels := o.GetLabels()
+	for _, key := range [...]string{discoveryv1.LabelManagedBy, "endpoints.kubernetes.io/managed-by"} {
+		switch labels[key] {
+		case "", ManagedBy, HandWritten:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Values of the label endpointslice.kubernetes.io/managed-by.
+const (
+	// ManagedBy marks the slices that drawbridge generates.
+	ManagedBy = "drawbridge.dev"
+	// HandWritten is what a slice that a person wrote gets where he named no manager.
+	HandWritten = "hand-written.drawbridge.dev"
+)

@@ -1,0 +1,43 @@
+package policy
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+)
+
+// World is a read-only view of the objects beside the one under review. A name that is not known gives nil: people
+// apply files in any order, so that a rule may warn of a missing object and never deny for it. What is returned is
+// shared and must not be changed.
+type World interface {
+	Service(namespace, name string) *corev1.Service
+	// Services lists the Services of a namespace by name.
+	Services(namespace string) []*corev1.Service
+	// Ingresses lists the Ingresses of a namespace by name.
+	Ingresses(namespace string) []*networkingv1.Ingress
+	// EndpointSlices lists the slices of a Service, by the label kubernetes.io/service-name, by name.
+	EndpointSlices(namespace, service string) []*discoveryv1.EndpointSlice
+	Endpoints(namespace, name string) *corev1.Endpoints
+	IngressClass(name string) *networkingv1.IngressClass
+}
+
+// Nothing is a World that knows no object.
+type Nothing struct{}
+
+// Service knows none.
+func (Nothing) Service(string, string) *corev1.Service { return nil }
+
+// Services knows none.
+func (Nothing) Services(string) []*corev1.Service { return nil }
+
+// Ingresses knows none.
+func (Nothing) Ingresses(string) []*networkingv1.Ingress { return nil }
+
+// EndpointSlices knows none.
+func (Nothing) EndpointSlices(string, string) []*discoveryv1.EndpointSlice { return nil }
+
+// Endpoints knows none.
+func (Nothing) Endpoints(string, string) *corev1.Endpoints { return nil }
+
+// IngressClass knows none.
+func (Nothing) IngressClass(string) *networkingv1.IngressClass { return nil }
