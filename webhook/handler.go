@@ -1,0 +1,199 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"gomodules.xyz/jsonpatch/v2"
+	admissionv1 "k8s.io/api/admission/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"drawbridge.dev/drawbridge/policy"
+)
+
+// handler answers admission requests for one kind of object. It knows no rule: it decodes, lets the book judge, and
+// says what came of it.
+type handler[T policy.Object] struct {
+	group, kind string
+	empty       func() T
+	// mend makes a JSON patch of the fixes and warns of them. Without it nothing is fixed, and what remains is
+	// warned of: the two paths share out the warnings so that a user reads each once.
+	mend    bool
+	options Options
+}
+
+// Handle answers a request. It never refuses one because of its own failure: controller-runtime turns a panic and an
+// error into a denial, which the API server obeys even under failurePolicy Ignore. A failure is let pass with a
+// warning, a line in the log and a metric instead.
+func (h *handler[T]) Handle(ctx context.Context, req admission.Request) (resp admission.Response) {
+	switch {
+	case req.Operation != admissionv1.Create && req.Operation != admissionv1.Update, req.SubResource != "":
+		return admission.Allowed("")
+	}
+	start := time.Now()
+	defer func() {
+		if r := recover(); r != nil {
+			h.options.Metrics.panicked(h.kind)
+			log.FromContext(ctx).Error(fmt.Errorf("panic: %v", r), "review panicked, the object passed unreviewed",
+				"stack", string(debug.Stack()))
+			resp = unreviewed()
+		}
+		h.options.Metrics.took(h.path(), h.kind, time.Since(start))
+	}()
+	resp, err := h.review(ctx, req)
+	if err != nil {
+		h.options.Metrics.failed(h.kind)
+		log.FromContext(ctx).Error(err, "the object passed unreviewed")
+		return unreviewed()
+	}
+	return resp
+}
+
+func (h *handler[T]) path() string {
+	if h.mend {
+		return "mutate"
+	}
+	return "validate"
+}
+
+func (h *handler[T]) review(ctx context.Context, req admission.Request) (admission.Response, error) {
+	if req.Kind.Group != h.group || req.Kind.Kind != h.kind {
+		return admission.Response{}, fmt.Errorf("a %s came where a %s was due; correct the webhook configuration", req.Kind.Kind, h.kind)
+	}
+	object, err := h.decode(req.Object.Raw, req.Namespace)
+	if err != nil {
+		return admission.Response{}, fmt.Errorf("decode object: %w", err)
+	}
+	config := h.options.Policy()
+	request := policy.Request{Object: object, Config: config, NoFix: !h.mend, World: h.options.World(ctx)}
+	var old T
+	if req.Operation == admissionv1.Update {
+		if old, err = h.decode(req.OldObject.Raw, req.Namespace); err != nil {
+			return admission.Response{}, fmt.Errorf("decode old object: %w", err)
+		}
+		request.Old = old
+	}
+	result := h.options.Book.Review(request)
+	h.options.Metrics.reviewed(h.kind, h.mend, result)
+
+	resp := admission.Allowed("")
+	resp.AuditAnnotations = audit(config, result)
+	if len(result.Denied) > 0 {
+		resp.Allowed = false
+		resp.Result = invalid(h.group, h.kind, object, result.Denied)
+		return resp, nil
+	}
+	if !h.mend {
+		resp.Warnings = warnings(spared(result.Warned, req.UserInfo.Username))
+		return resp, nil
+	}
+	if len(result.Fixed) == 0 {
+		return resp, nil
+	}
+	if resp.Patches, err = patch(object, result.Object); err != nil {
+		return admission.Response{}, fmt.Errorf("make the patch: %w", err)
+	}
+	// Whoever applies his own manifest again asks for the same mending again, and it comes to what is stored.
+	if req.Operation != admissionv1.Update || !sameContent(old, result.Object) {
+		resp.Warnings = fixWarnings(result.Fixed)
+	}
+	return resp, nil
+}
+
+// decode reads an object as the API server does: names of fields in their case, unknown ones passed over.
+func (h *handler[T]) decode(raw []byte, namespace string) (T, error) {
+	object := h.empty()
+	if len(raw) == 0 {
+		return object, fmt.Errorf("there is none")
+	}
+	if err := json.Unmarshal(raw, object); err != nil {
+		return object, err
+	}
+	if object.GetNamespace() == "" {
+		object.SetNamespace(namespace)
+	}
+	return object, nil
+}
+
+// patch is what leads from one typed object to another. Both are typed, so that fields which this version does not
+// know are in neither and stay as they are.
+func patch(before, after policy.Object) ([]jsonpatch.JsonPatchOperation, error) {
+	return policy.Patch(before, after)
+}
+
+// sameContent tells whether two versions of an object say the same, but for what the API server keeps on it.
+func sameContent(old, mended policy.Object) bool {
+	a, b := old.DeepCopyObject().(policy.Object), mended.DeepCopyObject().(policy.Object)
+	for _, o := range [...]policy.Object{a, b} {
+		o.SetManagedFields(nil)
+		o.SetResourceVersion("")
+		o.SetGeneration(0)
+		annotations := o.GetAnnotations()
+		delete(annotations, lastApplied)
+		o.SetAnnotations(annotations)
+	}
+	return apiequality.Semantic.DeepEqual(a, b)
+}
+
+// lastApplied is where kubectl keeps the manifest that it applied.
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+
+// spared leaves out what nobody can act on: a service account is no person, and a finding that its update did not
+// bring is not of its making; controllers that touch an old object would fill their logs.
+func spared(found []policy.Finding, user string) []policy.Finding {
+	if !strings.HasPrefix(user, "system:serviceaccount:") {
+		return found
+	}
+	var kept []policy.Finding
+	for _, f := range found {
+		if !f.Ratcheted {
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}
+
+func unreviewed() admission.Response {
+	return admission.Allowed("").WithWarnings("drawbridge failed to review this object and let it pass; its log says why")
+}
+
+// invalid is the Status of a denial: what kubectl prints as `The <kind> "<name>" is invalid: <field>: <cause>`. It puts
+// the field first by itself, so that a cause has none.
+func invalid(group, kind string, object policy.Object, denied []policy.Finding) *metav1.Status {
+	name := object.GetName()
+	if name == "" {
+		name = object.GetGenerateName()
+	}
+	status := &metav1.Status{
+		Status:  metav1.StatusFailure,
+		Code:    http.StatusUnprocessableEntity,
+		Reason:  metav1.StatusReasonInvalid,
+		Details: &metav1.StatusDetails{Group: group, Kind: kind, Name: name},
+	}
+	var messages []string
+	for i, f := range denied {
+		if i == maxCauses {
+			status.Details.Causes = append(status.Details.Causes, metav1.StatusCause{
+				Type:    metav1.CauseTypeFieldValueInvalid,
+				Message: fmt.Sprintf("%d more findings are left out here; 'drawbridge check' lists all", len(denied)-i),
+			})
+			break
+		}
+		status.Details.Causes = append(status.Details.Causes, metav1.StatusCause{
+			Type:    metav1.CauseType(f.Err.Type),
+			Field:   f.Err.Field,
+			Message: f.Cause(),
+		})
+		messages = append(messages, f.Message())
+	}
+	status.Message = fmt.Sprintf("%s %q is invalid: %s", kind, name, strings.Join(messages, "; "))
+	return status
+}

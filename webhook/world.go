@@ -1,0 +1,255 @@
+package webhook
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"drawbridge.dev/drawbridge/policy"
+)
+
+const (
+	// readsPerReview bounds what one object can ask of the API server: an Ingress may name thousands of Services.
+	readsPerReview = 32
+	// readsAtOnce bounds live reads of all reviews together.
+	readsAtOnce = 64
+	// byService is the index of EndpointSlices by namespace and Service.
+	byService = "drawbridge.dev/service"
+)
+
+// Cluster is the World of a cluster: informers, and for a name that they miss one live read. `kubectl apply` of a
+// Service and its Ingress in one file is faster than a watch.
+type Cluster struct {
+	informers map[string]toolscache.SharedIndexInformer
+	reader    client.Reader
+	metrics   *Metrics
+	slots     chan struct{}
+}
+
+// NewCluster registers informers for every kind that reviews read. It must be called before the cache starts:
+// a cache waits only for the informers that it knows of by then. reader reads the API server itself, not the cache;
+// metrics may be nil.
+func NewCluster(ctx context.Context, c cache.Cache, reader client.Reader, metrics *Metrics) (*Cluster, error) {
+	w := &Cluster{
+		informers: map[string]toolscache.SharedIndexInformer{},
+		reader:    reader, metrics: metrics, slots: make(chan struct{}, readsAtOnce),
+	}
+	for kind, object := range map[string]client.Object{
+		"Service": &corev1.Service{}, "Endpoints": &corev1.Endpoints{}, "EndpointSlice": &discoveryv1.EndpointSlice{},
+		"Ingress": &networkingv1.Ingress{}, "IngressClass": &networkingv1.IngressClass{},
+	} {
+		informer, err := c.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+		if err != nil {
+			return nil, fmt.Errorf("watch %s: %w", kind, err)
+		}
+		// Reading the store itself spares a deep copy of every object in a namespace for each review.
+		indexed, ok := informer.(toolscache.SharedIndexInformer)
+		if !ok {
+			return nil, fmt.Errorf("watch %s: the cache must cover all namespaces", kind)
+		}
+		w.informers[kind] = indexed
+	}
+	err := w.informers["EndpointSlice"].AddIndexers(toolscache.Indexers{byService: func(o any) ([]string, error) {
+		slice, ok := o.(*discoveryv1.EndpointSlice)
+		if !ok || slice.Labels[discoveryv1.LabelServiceName] == "" {
+			return nil, nil
+		}
+		return []string{slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]}, nil
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("index EndpointSlices by Service: %w", err)
+	}
+	return w, nil
+}
+
+// HasSynced tells whether every informer holds what the cluster held when it began. It does not wait.
+func (w *Cluster) HasSynced() bool {
+	for _, informer := range w.informers {
+		if !informer.HasSynced() {
+			return false
+		}
+	}
+	return true
+}
+
+// For is the World of one request: live reads end with its patience, and a name is read once.
+func (w *Cluster) For(ctx context.Context) policy.World {
+	return &view{
+		cluster: w,
+		// A read outlives neither the request's patience nor much of a shutdown; the cancellation of the request, which
+		// comes with the server's shutdown, must not make a Service look absent to a review that still counts.
+		ctx:      context.WithoutCancel(ctx),
+		deadline: time.Now().Add(patience(ctx)),
+		known:    map[string]client.Object{},
+	}
+}
+
+// CacheOptions strips from the cache what neither reviews nor the slice builder read. Of the managed fields of
+// Endpoints the managers stay, without their fields: who wrote Endpoints last decides whose they are.
+func CacheOptions() map[client.Object]cache.ByObject {
+	return map[client.Object]cache.ByObject{
+		&corev1.Service{}:            {Transform: strip(nil)},
+		&corev1.Endpoints{}:          {Transform: strip(keepManagers)},
+		&discoveryv1.EndpointSlice{}: {Transform: strip(nil)},
+		&networkingv1.Ingress{}:      {Transform: strip(nil)},
+		&networkingv1.IngressClass{}: {Transform: strip(nil)},
+	}
+}
+
+func strip(managed func([]metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry) toolscache.TransformFunc {
+	return func(in any) (any, error) {
+		object, ok := in.(client.Object)
+		if !ok {
+			return in, nil // a tombstone
+		}
+		var kept []metav1.ManagedFieldsEntry
+		if managed != nil {
+			kept = managed(object.GetManagedFields())
+		}
+		object.SetManagedFields(kept)
+		if annotations := object.GetAnnotations(); annotations[lastApplied] != "" {
+			delete(annotations, lastApplied)
+			object.SetAnnotations(annotations)
+		}
+		switch o := in.(type) {
+		case *corev1.Service:
+			o.Status = corev1.ServiceStatus{}
+		case *networkingv1.Ingress:
+			o.Status = networkingv1.IngressStatus{}
+		}
+		return in, nil
+	}
+}
+
+func keepManagers(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+	for i := range entries {
+		entries[i].FieldsV1 = nil
+	}
+	return entries
+}
+
+// view is the World of one review. It is not safe for use by several goroutines.
+type view struct {
+	cluster  *Cluster
+	ctx      context.Context
+	deadline time.Time
+	reads    int
+	known    map[string]client.Object // what was read live; nil for absent
+}
+
+func (v *view) Service(namespace, name string) *corev1.Service {
+	return get(v, "Service", namespace, name, func() *corev1.Service { return &corev1.Service{} })
+}
+
+func (v *view) Endpoints(namespace, name string) *corev1.Endpoints {
+	return get(v, "Endpoints", namespace, name, func() *corev1.Endpoints { return &corev1.Endpoints{} })
+}
+
+func (v *view) IngressClass(name string) *networkingv1.IngressClass {
+	return get(v, "IngressClass", "", name, func() *networkingv1.IngressClass { return &networkingv1.IngressClass{} })
+}
+
+func (v *view) Services(namespace string) []*corev1.Service {
+	return list[*corev1.Service](v, "Service", toolscache.NamespaceIndex, namespace)
+}
+
+func (v *view) Ingresses(namespace string) []*networkingv1.Ingress {
+	return list[*networkingv1.Ingress](v, "Ingress", toolscache.NamespaceIndex, namespace)
+}
+
+func (v *view) EndpointSlices(namespace, service string) []*discoveryv1.EndpointSlice {
+	return list[*discoveryv1.EndpointSlice](v, "EndpointSlice", byService, namespace+"/"+service)
+}
+
+func list[T client.Object](v *view, kind, index, key string) []T {
+	found, err := v.cluster.informers[kind].GetIndexer().ByIndex(index, key)
+	if err != nil { // the index is not there: a mistake of this package
+		panic(fmt.Sprintf("list %s: %v", kind, err))
+	}
+	out := make([]T, 0, len(found))
+	for _, o := range found {
+		if t, ok := o.(T); ok {
+			out = append(out, t)
+		}
+	}
+	slices.SortFunc(out, func(a, b T) int { return cmp.Compare(a.GetName(), b.GetName()) })
+	return out
+}
+
+func get[T client.Object](v *view, kind, namespace, name string, empty func() T) T {
+	var none T
+	if name == "" {
+		return none
+	}
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	storeKey := key.String()
+	if namespace == "" {
+		storeKey = name
+	}
+	if o, ok, err := v.cluster.informers[kind].GetIndexer().GetByKey(storeKey); err == nil && ok {
+		if t, ok := o.(T); ok {
+			return t
+		}
+	}
+	memo := kind + "/" + storeKey
+	if o, ok := v.known[memo]; ok {
+		t, _ := o.(T)
+		return t
+	}
+	object := empty()
+	result := v.read(key, object)
+	v.cluster.metrics.read(kind, result)
+	if result != readFound {
+		v.known[memo] = nil
+		return none
+	}
+	v.known[memo] = object
+	return object
+}
+
+// What came of a live read.
+const (
+	readFound   = "found"
+	readAbsent  = "absent"
+	readFailed  = "failed"
+	readRefused = "refused"
+)
+
+// read asks the API server. Two reviews that miss the same name both ask: an answer that was on its way before a
+// review began may be older than the object that its author has just made.
+func (v *view) read(key types.NamespacedName, object client.Object) string {
+	if v.reads >= readsPerReview {
+		return readRefused
+	}
+	v.reads++
+	ctx, cancel := context.WithDeadline(v.ctx, v.deadline)
+	defer cancel()
+	select {
+	case v.cluster.slots <- struct{}{}:
+		defer func() { <-v.cluster.slots }()
+	case <-ctx.Done():
+		return readRefused
+	}
+	err := v.cluster.reader.Get(ctx, key, object)
+	switch {
+	case err == nil:
+		return readFound
+	case apierrors.IsNotFound(err):
+		return readAbsent
+	}
+	log.FromContext(v.ctx).V(1).Info("a live read failed; the object counts as not known", "kind", fmt.Sprintf("%T", object), "key", key.String(), "error", err.Error())
+	return readFailed
+}
