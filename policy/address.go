@@ -28,13 +28,16 @@ var forbidden = []struct {
 }
 
 var (
-	nat64    = netip.MustParsePrefix("64:ff9b::/96")
-	sixTo4   = netip.MustParsePrefix("2002::/16")
-	v4compat = netip.MustParsePrefix("::/96")
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")    // RFC 6052
+	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48")  // RFC 8215; the address is taken to be in the last 32 bits
+	sixTo4     = netip.MustParsePrefix("2002::/16")       // RFC 3056
+	teredo     = netip.MustParsePrefix("2001::/32")       // RFC 4380: the client's address, inverted
+	translated = netip.MustParsePrefix("::ffff:0:0:0/96") // RFC 2765
+	v4compat   = netip.MustParsePrefix("::/96")           // RFC 4291
 )
 
 // Check tells why an address must not be served, and nil where it may. An IPv4 address that is written as IPv6
-// (mapped, compatible, NAT64, 6to4) is judged as what it reaches, and as it stands.
+// (mapped, compatible, translated, NAT64, 6to4, Teredo, ISATAP) is judged as what it reaches, and as it stands.
 func (a Addresses) Check(addr netip.Addr) error {
 	addr = addr.WithZone("")
 	if !addr.IsValid() {
@@ -77,10 +80,14 @@ func embedded(addr netip.Addr) (netip.Addr, bool) {
 	}
 	b := addr.As16()
 	switch {
-	case nat64.Contains(addr):
+	case nat64.Contains(addr), nat64Local.Contains(addr), translated.Contains(addr):
 		return netip.AddrFrom4([4]byte(b[12:16])), true
 	case sixTo4.Contains(addr):
 		return netip.AddrFrom4([4]byte(b[2:6])), true
+	case teredo.Contains(addr):
+		return netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]}), true
+	case b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe: // ISATAP, RFC 5214
+		return netip.AddrFrom4([4]byte(b[12:16])), true
 	case v4compat.Contains(addr) && addr != netip.IPv6Unspecified() && addr != netip.IPv6Loopback():
 		return netip.AddrFrom4([4]byte(b[12:16])), true
 	}

@@ -64,8 +64,10 @@ func DefaultConfig() *Config {
 	return &Config{
 		Profile:       Baseline,
 		ClusterDomain: "cluster.local",
-		Slices:        Slices{Scope: SlicesAll},
-		Generation:    "default",
+		// Patroni and the operator of Zalando keep the Endpoints of a database's leader, the operator of Prometheus
+		// those of the kubelets: the names are what their clients send as User-Agent.
+		Slices:     Slices{Scope: SlicesAll, ForeignManagers: []string{"Patroni", "postgres-operator", "PrometheusOperator"}},
+		Generation: "default",
 	}
 }
 

@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -44,20 +46,52 @@ type Finding struct {
 	Ratcheted bool
 }
 
-// Cause is the finding without its field, which kubectl puts before it: one line that ends with the rule's ID.
-func (f Finding) Cause() string { return oneLine(f.Err.ErrorBody()) + " (" + f.Rule + ")" }
+// Lengths in characters. An API server drops warnings that are long in sum, so that one finding stays within 256.
+const (
+	maxValue = 63
+	maxField = 100
+	maxCause = 256
+)
+
+// Cause is the finding without its field, which kubectl puts before it: one line of at most 256 characters that ends
+// with the rule's ID. A long bad value is cut.
+func (f Finding) Cause() string {
+	e := *f.Err
+	if s, ok := e.BadValue.(string); ok {
+		e.BadValue = cut(s, maxValue)
+	}
+	id := " (" + f.Rule + ")"
+	return cut(oneLine(e.ErrorBody()), maxCause-len(id)) + id
+}
 
 // Message is the finding in one line: field, what is wrong, what to write instead, rule.
-func (f Finding) Message() string { return oneLine(f.Err.Field) + ": " + f.Cause() }
+func (f Finding) Message() string { return cut(oneLine(f.Err.Field), maxField) + ": " + f.Cause() }
 
-// oneLine keeps a hostile name or value from ending the line that it is printed on, or the terminal's.
+// oneLine keeps a hostile name or value from ending the line that it is printed on, from steering the terminal, and
+// from turning the text around.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == 0x2028 || r == 0x2029 {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return ' '
 		}
 		return r
 	}, s)
+}
+
+// cut leaves at most n characters of s, the last of them an ellipsis where there were more.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for i := range s {
+		if n--; n == 0 {
+			if utf8.RuneCountInString(s[i:]) > 1 {
+				return s[:i] + "…"
+			}
+			break
+		}
+	}
+	return s
 }
 
 // Result is what Review came to.
@@ -102,7 +136,8 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 	res := Result{Object: object}
 	var old T
 	hasOld := false
-	if o, ok := req.Old.(T); ok {
+	var none T
+	if o, ok := req.Old.(T); ok && any(o) != any(none) {
 		old, hasOld = o, true
 	}
 	cur, copied := object, false
@@ -111,7 +146,6 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 		r.Check(&p)
 		return p.reports
 	}
-	var none T
 	for i := range rules {
 		r := &rules[i]
 		level := req.Config.Level(r.ID, r.Levels)
@@ -134,7 +168,8 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 		fixed := 0
 		for _, rep := range reports {
 			f := Finding{Rule: r.ID, Level: level, Err: rep.err}
-			switch id := identity(rep.err); {
+			id := identity(rep.err)
+			switch {
 			case exempt:
 				f.Exempt = true
 				f.Level = Warn

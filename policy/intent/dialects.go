@@ -45,6 +45,7 @@ var Drawbridge = &Dialect{
 		{WishHost, "node", "ingress.kubernetes.io/preserve-host", "false"},
 		{WishProtocol, "https", "ingress.kubernetes.io/backend-protocol", "HTTPS"},
 	},
+	Passthrough: []string{"ingress.kubernetes.io/" + passthrough},
 }
 
 // IngressNginx is kubernetes/ingress-nginx. Its annotations: docs/user-guide/nginx-configuration/annotations.md; its
@@ -68,10 +69,12 @@ var IngressNginx = &Dialect{
 		{WishHost, "node", "nginx.ingress.kubernetes.io/upstream-vhost", "$name"},
 		{WishProtocol, "https", "nginx.ingress.kubernetes.io/backend-protocol", "HTTPS"},
 	},
-	Rewrite:    RewritePath,
-	TargetPort: true,
-	PortNames:  true,
-	Unverified: true,
+	Rewrite:     RewritePath,
+	TargetPort:  true,
+	PortNames:   true,
+	Passthrough: []string{"nginx.ingress.kubernetes.io/" + passthrough},
+	Opaque:      []string{"nginx.ingress.kubernetes.io/configuration-snippet", "nginx.ingress.kubernetes.io/server-snippet"},
+	Unverified:  true,
 }
 
 // Dialects is the table of every dialect that drawbridge knows.

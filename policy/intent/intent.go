@@ -2,7 +2,7 @@
 //
 // Every controller has annotations for the same few wishes. A [Dialect] is data: which annotation says which wish,
 // and what it writes. [Read] makes [Wishes] of an Ingress, [Wishes.For] completes them for one backend with the
-// defaults that suit an external service, and [Dialect.Inject] spells a wish in the dialect.
+// defaults that suit an external service; [Dialect.Spell] says a wish in the dialect, and [Inject] writes it.
 package intent
 
 import (
@@ -112,6 +112,10 @@ type Dialect struct {
 	TargetPort bool
 	// PortNames tells that the controller resolves a port name of an ExternalName that the Service declares.
 	PortNames bool
+	// Passthrough are the annotations that, unless "false", hand TLS through to the backend unread.
+	Passthrough []string
+	// Opaque are annotations of raw configuration, which may say any wish in words that nobody reads.
+	Opaque []string
 	// Unverified tells that the controller does not verify upstreams unless asked to.
 	Unverified bool
 }
@@ -177,6 +181,43 @@ func (w *Wishes) read(k *Key, annotations map[string]string) {
 		w.values[k.Wish] = wishValue{value, k.Annotation}
 	}
 }
+
+// Says tells whether an annotation of the dialect, or of drawbridge's own, is about a wish: understood or not, and
+// raw configuration among them. Nothing is injected beside it.
+func (d *Dialect) Says(wish Wish, annotations map[string]string) bool {
+	if len(annotations) == 0 {
+		return false
+	}
+	for _, keys := range [...][]Key{ownKeys, d.Keys} {
+		for i := range keys {
+			if keys[i].Wish == wish {
+				if _, set := annotations[keys[i].Annotation]; set {
+					return true
+				}
+			}
+		}
+	}
+	for _, key := range d.Opaque {
+		if _, set := annotations[key]; set {
+			return true
+		}
+	}
+	return false
+}
+
+// PassesTLS tells whether TLS goes through to the backend unread, so that nothing of a request can be changed.
+func (d *Dialect) PassesTLS(annotations map[string]string) bool {
+	for _, keys := range [...][]string{{Prefix + passthrough}, d.Passthrough} {
+		for _, key := range keys {
+			if text, set := annotations[key]; set && !strings.EqualFold(strings.TrimSpace(text), "false") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+const passthrough = "ssl-passthrough"
 
 // Kind says what stands behind a backend.
 type Kind uint8
@@ -254,7 +295,9 @@ func (w Wishes) protocol(b Backend) Protocol {
 		return Protocol(v)
 	}
 	switch strings.ToLower(b.AppProtocol) {
-	case "https":
+	case "http", "kubernetes.io/ws":
+		return HTTP
+	case "https", "kubernetes.io/wss":
 		return HTTPS
 	case "kubernetes.io/h2c":
 		return H2C

@@ -1,0 +1,98 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+)
+
+// Index is a World made of a fixed set of objects: those of a folder, or of a snapshot.
+type Index struct {
+	services  map[key]*corev1.Service
+	endpoints map[key]*corev1.Endpoints
+	classes   map[string]*networkingv1.IngressClass
+	slices    map[key][]*discoveryv1.EndpointSlice
+	inSpace   map[string][]*corev1.Service
+	ingresses map[string][]*networkingv1.Ingress
+}
+
+type key struct{ namespace, name string }
+
+var _ World = (*Index)(nil)
+
+// NewIndex makes a World of objects, which it keeps and does not change. Of two objects of one kind and name the
+// last counts; a kind that no World shows is passed over.
+func NewIndex(objects ...Object) *Index {
+	x := &Index{
+		services:  map[key]*corev1.Service{},
+		endpoints: map[key]*corev1.Endpoints{},
+		classes:   map[string]*networkingv1.IngressClass{},
+		slices:    map[key][]*discoveryv1.EndpointSlice{},
+		inSpace:   map[string][]*corev1.Service{},
+		ingresses: map[string][]*networkingv1.Ingress{},
+	}
+	lastSlice := map[key]*discoveryv1.EndpointSlice{}
+	lastIngress := map[key]*networkingv1.Ingress{}
+	for _, o := range objects {
+		k := key{o.GetNamespace(), o.GetName()}
+		switch o := o.(type) {
+		case *corev1.Service:
+			x.services[k] = o
+		case *corev1.Endpoints:
+			x.endpoints[k] = o
+		case *discoveryv1.EndpointSlice:
+			lastSlice[k] = o
+		case *networkingv1.Ingress:
+			lastIngress[k] = o
+		case *networkingv1.IngressClass:
+			x.classes[o.Name] = o
+		}
+	}
+	for k, o := range x.services {
+		x.inSpace[k.namespace] = append(x.inSpace[k.namespace], o)
+	}
+	for k, o := range lastIngress {
+		x.ingresses[k.namespace] = append(x.ingresses[k.namespace], o)
+	}
+	for k, o := range lastSlice {
+		k.name = o.Labels[discoveryv1.LabelServiceName]
+		x.slices[k] = append(x.slices[k], o)
+	}
+	sortByName(x.inSpace)
+	sortByName(x.ingresses)
+	sortByName(x.slices)
+	return x
+}
+
+func sortByName[K comparable, T Object](lists map[K][]T) {
+	for _, list := range lists {
+		slices.SortFunc(list, func(a, b T) int { return cmp.Compare(a.GetName(), b.GetName()) })
+	}
+}
+
+// Service looks one up.
+func (x *Index) Service(namespace, name string) *corev1.Service {
+	return x.services[key{namespace, name}]
+}
+
+// Services lists those of a namespace by name.
+func (x *Index) Services(namespace string) []*corev1.Service { return x.inSpace[namespace] }
+
+// Ingresses lists those of a namespace by name.
+func (x *Index) Ingresses(namespace string) []*networkingv1.Ingress { return x.ingresses[namespace] }
+
+// EndpointSlices lists those of a Service by name.
+func (x *Index) EndpointSlices(namespace, service string) []*discoveryv1.EndpointSlice {
+	return x.slices[key{namespace, service}]
+}
+
+// Endpoints looks one up.
+func (x *Index) Endpoints(namespace, name string) *corev1.Endpoints {
+	return x.endpoints[key{namespace, name}]
+}
+
+// IngressClass looks one up.
+func (x *Index) IngressClass(name string) *networkingv1.IngressClass { return x.classes[name] }
