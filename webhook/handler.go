@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"gomodules.xyz/jsonpatch/v2"
 	admissionv1 "k8s.io/api/admission/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,7 +97,8 @@ func (h *handler[T]) review(ctx context.Context, req admission.Request) (admissi
 	if len(result.Fixed) == 0 {
 		return resp, nil
 	}
-	if resp.Patches, err = patch(object, result.Object); err != nil {
+	// Both are typed, so that a field which this version does not know is in neither and stays as it is.
+	if resp.Patches, err = policy.Patch(object, result.Object); err != nil {
 		return admission.Response{}, fmt.Errorf("make the patch: %w", err)
 	}
 	// Whoever applies his own manifest again asks for the same mending again, and it comes to what is stored.
@@ -121,12 +121,6 @@ func (h *handler[T]) decode(raw []byte, namespace string) (T, error) {
 		object.SetNamespace(namespace)
 	}
 	return object, nil
-}
-
-// patch is what leads from one typed object to another. Both are typed, so that fields which this version does not
-// know are in neither and stay as they are.
-func patch(before, after policy.Object) ([]jsonpatch.JsonPatchOperation, error) {
-	return policy.Patch(before, after)
 }
 
 // sameContent tells whether two versions of an object say the same, but for what the API server keeps on it.

@@ -97,19 +97,18 @@ func (w *Cluster) For(ctx context.Context) policy.World {
 	}
 }
 
-// CacheOptions strips from the cache what neither reviews nor the slice builder read. Of the managed fields of
-// Endpoints the managers stay, without their fields: who wrote Endpoints last decides whose they are.
+// CacheOptions strips from the cache what neither reviews nor the slice builder read.
 func CacheOptions() map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{
 		&corev1.Service{}:            {Transform: strip(nil)},
-		&corev1.Endpoints{}:          {Transform: strip(keepManagers)},
+		&corev1.Endpoints{}:          {Transform: strip(writersOf)},
 		&discoveryv1.EndpointSlice{}: {Transform: strip(nil)},
 		&networkingv1.Ingress{}:      {Transform: strip(nil)},
 		&networkingv1.IngressClass{}: {Transform: strip(nil)},
 	}
 }
 
-func strip(managed func([]metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry) toolscache.TransformFunc {
+func strip(managed func(client.Object) []metav1.ManagedFieldsEntry) toolscache.TransformFunc {
 	return func(in any) (any, error) {
 		object, ok := in.(client.Object)
 		if !ok {
@@ -117,7 +116,7 @@ func strip(managed func([]metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry
 		}
 		var kept []metav1.ManagedFieldsEntry
 		if managed != nil {
-			kept = managed(object.GetManagedFields())
+			kept = managed(object)
 		}
 		object.SetManagedFields(kept)
 		if annotations := object.GetAnnotations(); annotations[lastApplied] != "" {
@@ -134,11 +133,13 @@ func strip(managed func([]metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry
 	}
 }
 
-func keepManagers(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
-	for i := range entries {
-		entries[i].FieldsV1 = nil
+// writersOf keeps the managed fields of Endpoints that people write: the slice builder reads from them whose the
+// Endpoints are. Those of the endpoints controller, which are most, are never its own.
+func writersOf(o client.Object) []metav1.ManagedFieldsEntry {
+	if o.GetLabels()["endpoints.kubernetes.io/managed-by"] == "endpoint-controller" {
+		return nil
 	}
-	return entries
+	return o.GetManagedFields()
 }
 
 // view is the World of one review. It is not safe for use by several goroutines.
