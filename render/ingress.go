@@ -1,0 +1,197 @@
+package render
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"drawbridge.dev/drawbridge/policy"
+	"drawbridge.dev/drawbridge/policy/intent"
+)
+
+// ingress is an Ingress as it is served: mended, read and indexed.
+type ingress struct {
+	name    name
+	served  bool
+	object  *networkingv1.Ingress
+	dialect *intent.Dialect
+	wishes  intent.Wishes
+	denied  denials
+	// rules are the indices of the rules of a host.
+	rules map[string][]int
+	// tls are the indices of the TLS entries by host; those that name none are under "".
+	tls map[string][]int
+	// problems are those of the Ingress as a whole; they are told of with each of its hosts.
+	problems []Problem
+}
+
+func (b *builder) ingress(n name) *ingress {
+	if known := b.ingresses[n]; known != nil {
+		return known
+	}
+	in := &ingress{name: n, object: b.snapshot.ingresses.get(n)}
+	b.ingresses[n] = in
+	if !b.serves(in.object) {
+		return in
+	}
+	in.served = true
+	res := b.review(in.object, ingressWorld{snapshot: b.snapshot})
+	in.object = res.Object.(*networkingv1.Ingress)
+	in.denied = denialsOf(res.Denied)
+	var known bool
+	in.dialect, known = intent.Of(in.object, b.snapshot.IngressClass)
+	in.wishes = intent.Read(in.dialect, in.object.Annotations)
+	in.rules, in.tls = map[string][]int{}, map[string][]int{}
+	for i := range in.object.Spec.Rules {
+		host := strings.ToLower(in.object.Spec.Rules[i].Host)
+		in.rules[host] = append(in.rules[host], i)
+	}
+	for i := range in.object.Spec.TLS {
+		entry := &in.object.Spec.TLS[i]
+		if len(entry.Hosts) == 0 {
+			in.tls[""] = append(in.tls[""], i)
+		}
+		for _, host := range entry.Hosts {
+			if host = strings.ToLower(host); host != "" {
+				in.tls[host] = append(in.tls[host], i)
+			}
+		}
+	}
+
+	tell := func(field string, kind Kind, text string) {
+		in.problems = append(in.problems, Problem{kind, b.origin("Ingress", n, field), line(text)})
+	}
+	if len(validation.IsDNS1123Label(n.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(n.Name)) > 0 {
+		// Neither comes out of an API server; a file may say anything.
+		in.denied.all = append(in.denied.all, "namespace and name must be DNS names")
+	}
+	for _, invalid := range in.wishes.Invalid {
+		tell(annotationField(invalid.Annotation), BadAnnotation,
+			fmt.Sprintf("must be '%s', not %s; it is ignored", strings.Join(invalid.Allowed, "', '"), quote(invalid.Value)))
+	}
+	for _, wish := range [...]intent.Wish{intent.WishCASecret, intent.WishClientCert} {
+		if _, annotation := in.wishes.Get(wish); annotation != "" {
+			tell(annotationField(annotation), NotSupported, "Secrets for upstreams are not read; the upstream's certificate is verified against the proxy's own authorities")
+		}
+	}
+	if !known {
+		tell("spec.ingressClassName", Notice, "annotations of class "+quote(intent.ClassName(in.object))+" are not known; of its annotations only drawbridge.dev/* are read")
+	}
+	in.unusedTLS(tell)
+	return in
+}
+
+// unusedTLS tells of TLS entries for hosts that the Ingress does not serve: a certificate is taken for the hosts of
+// the Ingress's own rules only, or an Ingress could set the certificate of somebody else's host.
+func (in *ingress) unusedTLS(tell func(string, Kind, string)) {
+	parents := map[string]bool{}
+	for host := range in.rules {
+		parents[wildcardOf(host)] = true
+	}
+	for i := range in.object.Spec.TLS {
+		for j, host := range in.object.Spec.TLS[i].Hosts {
+			host = strings.ToLower(host)
+			if len(in.rules[host]) == 0 && (!strings.HasPrefix(host, "*.") || !parents[host]) {
+				tell(fmt.Sprintf("spec.tls[%d].hosts[%d]", i, j), Notice, "host "+quote(host)+" has no rule in this Ingress, so that its certificate is not used")
+			}
+		}
+	}
+}
+
+// tlsFor are the TLS entries for a host, in their order.
+func (in *ingress) tlsFor(host string) []int {
+	entries := slices.Clone(in.tls[""])
+	if host != "" {
+		entries = append(entries, in.tls[host]...)
+		if !strings.HasPrefix(host, "*.") {
+			entries = append(entries, in.tls[wildcardOf(host)]...)
+		}
+	}
+	slices.Sort(entries)
+	return slices.Compact(entries)
+}
+
+// wildcardOf is the wildcard that covers a host.
+func wildcardOf(host string) string {
+	_, parent, _ := strings.Cut(host, ".")
+	return "*." + parent
+}
+
+func annotationField(annotation string) string { return "metadata.annotations[" + annotation + "]" }
+
+// serves tells whether an Ingress is of a class that is served.
+func (b *builder) serves(ing *networkingv1.Ingress) bool {
+	class := intent.ClassName(ing)
+	switch {
+	case class == "":
+		return b.options.Classless
+	case len(b.options.Classes) > 0:
+		return slices.Contains(b.options.Classes, class)
+	}
+	if ic := b.snapshot.IngressClass(class); ic != nil {
+		return slices.Contains(intent.Drawbridge.Controllers, ic.Spec.Controller)
+	}
+	return slices.Contains(intent.Drawbridge.Classes, class)
+}
+
+// compareAge puts the Ingress that was created first before the others.
+func compareAge(a, b *ingress) int {
+	return cmp.Or(
+		a.object.CreationTimestamp.Compare(b.object.CreationTimestamp.Time),
+		compareNames(a.name, b.name),
+	)
+}
+
+// denials are the findings that deny an Ingress, by the part of it that they deny.
+type denials struct {
+	all   []string
+	parts map[string][]string
+}
+
+// part finds the part of an Ingress that a finding's field is in: a path, a rule, the default backend or a TLS entry.
+var part = regexp.MustCompile(`^spec\.(?:rules\[\d+\](?:\.http\.paths\[\d+\])?|defaultBackend|tls\[\d+\])`)
+
+func denialsOf(findings []policy.Finding) denials {
+	d := denials{parts: map[string][]string{}}
+	for _, f := range findings {
+		if p := part.FindString(f.Err.Field); p != "" {
+			d.parts[p] = append(d.parts[p], f.Message())
+		} else {
+			d.all = append(d.all, f.Message())
+		}
+	}
+	return d
+}
+
+// of is what denies a part: findings of its own, of the rule that it is in, and of the whole Ingress.
+func (d *denials) of(field string) []string {
+	if len(d.all) == 0 && len(d.parts) == 0 {
+		return nil
+	}
+	list := slices.Clone(d.all)
+	if rule, _, found := strings.Cut(field, ".http."); found {
+		list = append(list, d.parts[rule]...)
+	}
+	return append(list, d.parts[field]...)
+}
+
+// ingressWorld is what an Ingress is judged by: the Services that it names, and its class. What touches hosts rests
+// on it.
+type ingressWorld struct {
+	policy.Nothing
+	snapshot *Snapshot
+}
+
+func (w ingressWorld) Service(namespace, service string) *corev1.Service {
+	return w.snapshot.Service(namespace, service)
+}
+
+func (w ingressWorld) IngressClass(class string) *networkingv1.IngressClass {
+	return w.snapshot.IngressClass(class)
+}
