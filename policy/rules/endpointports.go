@@ -1,0 +1,107 @@
+package rules
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"drawbridge.dev/drawbridge/policy"
+)
+
+// ownEndpoints tells whether a Service has endpoints that a person keeps, and ports to match them by.
+func ownEndpoints(svc *corev1.Service) bool {
+	return svc != nil && len(svc.Spec.Selector) == 0 && svc.Spec.Type != corev1.ServiceTypeExternalName && len(svc.Spec.Ports) > 0
+}
+
+// sliceManager says who keeps a slice: a controller that owns it, or whom its label names where that is neither
+// drawbridge nor the mark of hand-written ones.
+func sliceManager(s *discoveryv1.EndpointSlice) (owned, foreign bool) {
+	owned = metav1.GetControllerOfNoCopy(s) != nil
+	switch s.Labels[discoveryv1.LabelManagedBy] {
+	case "", policy.ManagedBy, policy.HandWritten:
+	default:
+		foreign = true
+	}
+	return owned, foreign
+}
+
+// reservedManagers are the values of managed-by that belong to whoever writes under them.
+var reservedManagers = map[string]string{
+	"endpointslice-controller.k8s.io":          "kube-controller-manager",
+	"endpointslicemirroring-controller.k8s.io": "kube-controller-manager",
+	policy.ManagedBy:                           "drawbridge",
+}
+
+// slicePorts are the ports of a slice in the form that PortNames takes.
+func slicePorts(s *discoveryv1.EndpointSlice) []policy.EndpointPort {
+	ports := make([]policy.EndpointPort, len(s.Ports))
+	for i, p := range s.Ports {
+		if p.Name != nil {
+			ports[i].Name = *p.Name
+		}
+		if p.Port != nil {
+			ports[i].Port = *p.Port
+		}
+		if p.Protocol != nil {
+			ports[i].Protocol = *p.Protocol
+		}
+	}
+	return ports
+}
+
+func subsetPorts(s *corev1.EndpointSubset) []policy.EndpointPort {
+	ports := make([]policy.EndpointPort, len(s.Ports))
+	for i, p := range s.Ports {
+		ports[i] = policy.EndpointPort{Name: p.Name, Port: p.Port, Protocol: p.Protocol}
+	}
+	return ports
+}
+
+// merge enters in all what is true in some.
+func merge(all, some []bool) {
+	for i, ok := range some {
+		all[i] = all[i] || ok
+	}
+}
+
+func anyOf(list []bool) bool {
+	for _, ok := range list {
+		if ok {
+			return true
+		}
+	}
+	return false
+}
+
+// mustBeOneOf says how a port is to be called so that the Service finds it.
+func mustBeOneOf(svc *corev1.Service) string {
+	names := make([]string, 0, len(svc.Spec.Ports))
+	for _, p := range svc.Spec.Ports {
+		if p.Name == "" {
+			return fmt.Sprintf("must have no name, as the port of Service '%s' has none", quoted(svc.Name))
+		}
+		names = append(names, p.Name)
+	}
+	if len(names) == 1 {
+		return fmt.Sprintf("must be %s, the name of the port of Service '%s', or it gets no traffic", listed(names, 1), quoted(svc.Name))
+	}
+	return fmt.Sprintf("must be one of %s, the names of the ports of Service '%s', or it gets no traffic", listed(names, 4), quoted(svc.Name))
+}
+
+// filled says why an empty name gets the one that it gets.
+func filled(svc *corev1.Service, name string) string {
+	return fmt.Sprintf("must be '%s', as Service '%s' calls that port: they are matched by name", quoted(name), quoted(svc.Name))
+}
+
+// unserved says that a Service port has no endpoints.
+func unserved(svc *corev1.Service, i int) string {
+	p := svc.Spec.Ports[i]
+	return fmt.Sprintf("port %d ('%s') of Service '%s' has no endpoints: a port must have the same name and protocol", p.Port, quoted(p.Name), quoted(svc.Name))
+}
+
+var portNamesWhy = "kube-proxy and every Ingress controller match the ports of a Service to its endpoints by name and protocol, " +
+	"not by number. Where the names differ, one of them missing for instance, the Service has no endpoints and connections are " +
+	"refused. An empty name is filled where one Service port has that number as targetPort, or where there is one port only; " +
+	"a name that is set is yours, and is denied where it leads nowhere."

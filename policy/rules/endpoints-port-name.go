@@ -1,0 +1,130 @@
+package rules
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"drawbridge.dev/drawbridge/policy"
+)
+
+var endpointsPortName = policy.Rule[*corev1.Endpoints]{
+	ID:      "endpoints-port-name",
+	Levels:  policy.Same(policy.Fix),
+	Unfixed: policy.Deny,
+	Doc: policy.Doc{
+		Summary: "The ports of Endpoints must have the names of the Service's ports.",
+		Why:     portNamesWhy,
+		Bad: `apiVersion: v1
+kind: Service
+metadata:
+  name: billing
+  namespace: team-a
+spec:
+  ports:
+  - name: http
+    port: 80
+    targetPort: 8080
+---
+apiVersion: v1
+kind: Endpoints
+metadata:
+  name: billing
+  namespace: team-a
+subsets:
+- addresses:
+  - ip: 192.0.2.10
+  ports:
+  - port: 8080
+`,
+		Good: `apiVersion: v1
+kind: Service
+metadata:
+  name: billing
+  namespace: team-a
+spec:
+  ports:
+  - name: http
+    port: 80
+    targetPort: 8080
+---
+apiVersion: v1
+kind: Endpoints
+metadata:
+  name: billing
+  namespace: team-a
+subsets:
+- addresses:
+  - ip: 192.0.2.10
+  ports:
+  - name: http
+    port: 8080
+`,
+		Since:  "0.1.0",
+		Source: "https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors",
+	},
+	Check: func(p *policy.Pass[*corev1.Endpoints]) {
+		ep := p.Object
+		if len(ep.Subsets) == 0 {
+			return
+		}
+		svc := p.World.Service(ep.Namespace, ep.Name)
+		if !ownEndpoints(svc) {
+			return
+		}
+		// Whoever keeps Endpoints by program would undo a fix, and may stop working at a denial: he is told, no more.
+		report := p.Report
+		if keptByProgram(ep) {
+			report = func(err *field.Error, _ func(*corev1.Endpoints)) { p.Warn(err) }
+		}
+		matched := make([]bool, len(svc.Spec.Ports))
+		for i := range ep.Subsets {
+			subset := &ep.Subsets[i]
+			names, some := policy.PortNames(svc.Spec.Ports, subsetPorts(subset))
+			merge(matched, some)
+			for j, name := range names {
+				if name == subset.Ports[j].Name {
+					continue
+				}
+				report(field.Required(subsetsPath.Index(i).Child("ports").Index(j).Child("name"), filled(svc, name)),
+					func(ep *corev1.Endpoints) { ep.Subsets[i].Ports[j].Name = name })
+			}
+		}
+		if anyOf(matched) {
+			// Slices that somebody wrote beside the Endpoints may serve the other ports.
+			for _, slice := range p.World.EndpointSlices(ep.Namespace, ep.Name) {
+				_, some := policy.PortNames(svc.Spec.Ports, slicePorts(slice))
+				merge(matched, some)
+			}
+			for i, ok := range matched {
+				if !ok {
+					p.Warn(field.Required(subsetsPath, unserved(svc, i)))
+				}
+			}
+			return
+		}
+		for i := range ep.Subsets {
+			if ports := ep.Subsets[i].Ports; len(ports) > 0 {
+				report(field.Invalid(subsetsPath.Index(i).Child("ports").Index(0).Child("name"), ports[0].Name, mustBeOneOf(svc)), nil)
+				return
+			}
+		}
+		report(field.Required(subsetsPath.Index(0).Child("ports"), "must list the port: its name "+mustBeOneOf(svc)), nil)
+	},
+}
+
+var subsetsPath = field.NewPath("subsets")
+
+// keptByProgram tells whether Endpoints belong to a controller or to an election of leaders: that of client-go, or
+// Patroni's, which keeps the leader in an annotation of that name.
+func keptByProgram(ep *corev1.Endpoints) bool {
+	if metav1.GetControllerOfNoCopy(ep) != nil || ep.Labels["endpoints.kubernetes.io/managed-by"] != "" {
+		return true
+	}
+	for _, key := range [...]string{"control-plane.alpha.kubernetes.io/leader", "leader"} {
+		if _, set := ep.Annotations[key]; set {
+			return true
+		}
+	}
+	return false
+}

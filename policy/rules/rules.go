@@ -1,0 +1,46 @@
+// Package rules is the book of rules: one file a rule, named by the rule's ID.
+package rules
+
+//go:generate go test -count=1 -run ^TestReadme$ . -update
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"drawbridge.dev/drawbridge/policy"
+)
+
+// all is the book. A slice gets its Service before its ports are judged by it.
+var all = policy.Book{
+	Services: []policy.Rule[*corev1.Service]{
+		serviceExternalNameIP,
+		serviceExternalNameFormat,
+		serviceExternalNameTargetPort,
+		ingressExternalNamePortNameService,
+	},
+	Endpoints: []policy.Rule[*corev1.Endpoints]{
+		endpointsPortName,
+	},
+	EndpointSlices: []policy.Rule[*discoveryv1.EndpointSlice]{
+		endpointSliceManagedByReserved,
+		endpointSliceServiceName,
+		endpointSliceManagedBy,
+		endpointSlicePortName,
+	},
+	Ingresses: []policy.Rule[*networkingv1.Ingress]{
+		ingressExternalNamePortName,
+		ingressPreserveHost,
+		ingressBackendProtocol,
+	},
+}
+
+// All is the book of every rule, in the order in which they run. The caller must not change it.
+func All() policy.Book { return all }
+
+// Known tells whether there is a rule of that ID.
+func Known(id string) bool {
+	return slices.ContainsFunc(all.Infos(), func(i policy.Info) bool { return i.ID == id })
+}
