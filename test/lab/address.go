@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // addresses counts who needs each address of the loopback interface.
@@ -89,9 +90,12 @@ func onLoopback(do func(netlink.Link, *netlink.Addr) error, prefix netip.Prefix)
 		return err
 	}
 	bits := prefix.Addr().BitLen()
-	err = do(lo, &netlink.Addr{
-		IPNet: &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), bits)},
-	})
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), bits)}}
+	if prefix.Addr().Is6() {
+		// Without it the address is tentative for a moment, on lo too, and can't be bound.
+		address.Flags = unix.IFA_F_NODAD
+	}
+	err = do(lo, address)
 	if errors.Is(err, syscall.EOPNOTSUPP) && prefix.Addr().Is6() {
 		return fmt.Errorf("%w: IPv6 must be enabled in the kernel", err)
 	}

@@ -121,6 +121,8 @@ func StartControlPlane(t TB, o ControlPlaneOptions) *ControlPlane {
 		t.Fatalf("starting the control plane: %v", err)
 	}
 	c.Config = config
+	// What the API server warns of, such as Endpoints as such, is for kubectl's readers; clients of the lab know.
+	config.WarningHandler = rest.NoWarnings{}
 	c.Kubeconfig = c.write(t, c.environment.KubeConfig)
 	if c.clientset, err = kubernetes.NewForConfig(config); err != nil {
 		t.Fatalf("%v", err)

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -120,6 +121,70 @@ subsets:
 	})
 }
 
+// The real cert-manager issues a certificate from a CA of its own and puts that CA into a webhook's configuration.
+func TestCertManager(t *testing.T) {
+	plane := Shared(t)
+	ns := plane.Namespace(t)
+	plane.StartCertManager(t)
+	plane.Apply(t, ns, strings.ReplaceAll(`
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: self-signed}
+spec: {selfSigned: {}}
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: ca}
+spec: {isCA: true, commonName: test CA, secretName: ca, issuerRef: {name: self-signed}}
+---
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: ca}
+spec: {ca: {secretName: ca}}
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: leaf}
+spec: {dnsNames: [webhook.example.org], secretName: leaf, issuerRef: {name: ca}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata:
+  name: NAMESPACE
+  annotations: {cert-manager.io/inject-ca-from: NAMESPACE/leaf}
+webhooks:
+- name: webhook.example.org
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  clientConfig: {url: "https://webhook.example.org/"}
+`, "NAMESPACE", ns))
+	t.Cleanup(func() {
+		if _, stderr, err := plane.Kubectl(t, "delete", "validatingwebhookconfiguration", ns); err != nil {
+			t.Error(stderr)
+		}
+	})
+	Eventually(t, 60*time.Second, func() error {
+		hook, err := plane.clientset.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), ns, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		secret, err := plane.clientset.CoreV1().Secrets(ns).Get(t.Context(), "leaf", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(hook.Webhooks[0].ClientConfig.CABundle) {
+			return errors.New("no caBundle yet")
+		}
+		pair, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
+		if err != nil {
+			return err
+		}
+		_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: "webhook.example.org"})
+		return err
+	})
+}
+
 func TestDNS(t *testing.T) {
 	server := StartDNS(t)
 	server.Set("External.Example.org", 7, "1.2.3.4", "5.6.7.8", "2001:db8::1")
@@ -140,7 +205,7 @@ func TestDNS(t *testing.T) {
 		net       string
 		answers   int
 		rcode     int
-		truncated bool
+		truncated bool // then as many answers as fit
 	}{
 		{"external.example.org", dns.TypeA, "udp", 2, dns.RcodeSuccess, false},
 		{"external.example.org", dns.TypeAAAA, "tcp", 1, dns.RcodeSuccess, false},
@@ -151,7 +216,7 @@ func TestDNS(t *testing.T) {
 		{"empty.example.org", dns.TypeA, "udp", 0, dns.RcodeSuccess, false},
 		{"broken.example.org", dns.TypeA, "udp", 0, dns.RcodeServerFailure, false},
 		{"unknown.example.org", dns.TypeA, "udp", 0, dns.RcodeNameError, false},
-		{"many.example.org", dns.TypeA, "udp", 30, dns.RcodeSuccess, true},
+		{"many.example.org", dns.TypeA, "udp", 0, dns.RcodeSuccess, true},
 		{"many.example.org", dns.TypeA, "tcp", 60, dns.RcodeSuccess, false},
 	}
 	for _, test := range tests {
@@ -161,15 +226,13 @@ func TestDNS(t *testing.T) {
 			t.Errorf("%s: %v", test.name, err)
 			continue
 		}
-		answers := len(reply.Answer)
 		if test.truncated {
-			answers = min(answers, test.answers)
-			if answers == 0 || !reply.Truncated {
-				t.Errorf("%s over %s: %d answers, truncated %t", test.name, test.net, answers, reply.Truncated)
+			if len(reply.Answer) == 0 || !reply.Truncated {
+				t.Errorf("%s over %s: got\n%v", test.name, test.net, reply)
 			}
 			continue
 		}
-		if answers != test.answers || reply.Rcode != test.rcode || !reply.Authoritative || reply.Truncated {
+		if len(reply.Answer) != test.answers || reply.Rcode != test.rcode || !reply.Authoritative || reply.Truncated {
 			t.Errorf("%s over %s: got\n%v", test.name, test.net, reply)
 		}
 	}

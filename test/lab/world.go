@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"syscall"
 	"testing"
 )
@@ -48,24 +47,29 @@ func Inside() bool { return os.Getenv(stage) != "" }
 func Within(body func() int) int {
 	switch os.Getenv(stage) {
 	case stageInside:
-		return body()
+		return finish(body)
 	case stageNew:
 		if err := setUp(); err != nil {
 			fmt.Fprintln(os.Stderr, refusal(err))
 			return 1
 		}
-		code := body()
-		process.end()
-		for _, err := range process.failures {
-			fmt.Fprintln(os.Stderr, "lab:", err)
-			code = max(code, 1)
-		}
-		return code
+		return finish(body)
 	}
 	code, err := reenter()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, refusal(err))
 		return 1
+	}
+	return code
+}
+
+// finish runs body and ends what lives as long as the process. What fails there fails a run that was good until then.
+func finish(body func() int) int {
+	code := body()
+	process.end()
+	for _, err := range process.failures {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		code = max(code, 1)
 	}
 	return code
 }
@@ -157,8 +161,8 @@ func startChild(user bool) (*exec.Cmd, error) {
 func setUp() error {
 	// /proc still is the outer one, and tells the process's id there.
 	if self, err := os.Readlink("/proc/self"); err == nil {
-		if _, err := strconv.Atoi(self); err == nil {
-			os.Setenv(outerPID, self)
+		if err := os.Setenv(outerPID, self); err != nil {
+			return err
 		}
 	}
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {

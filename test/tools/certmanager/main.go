@@ -48,8 +48,10 @@ import (
 const workers = 2
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "kubeconfig file of a user who may do what cert-manager does")
-	flag.Parse()
+	// controller-runtime puts a flag of that name into the global set.
+	flags := flag.NewFlagSet("cert-manager-controllers", flag.ExitOnError)
+	kubeconfig := flags.String("kubeconfig", "", "kubeconfig file of a user who may do what cert-manager does")
+	_ = flags.Parse(os.Args[1:]) // ExitOnError
 	ctrl.SetLogger(klog.Background())
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -119,6 +121,8 @@ func inject(ctx context.Context, group *errgroup.Group, kubeconfig string) error
 	if err != nil {
 		return err
 	}
+	// The injector takes its field manager from it, and cannot apply without one.
+	config.UserAgent = "cert-manager-cainjector/v1.21.2"
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, cmapi.AddToScheme, apiextensionsv1.AddToScheme, apiregistrationv1.AddToScheme,
