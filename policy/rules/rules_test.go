@@ -1,0 +1,584 @@
+package rules
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"drawbridge.dev/drawbridge/policy"
+	"drawbridge.dev/drawbridge/policy/intent"
+)
+
+var update = flag.Bool("update", false, "write the golden parts anew")
+
+// objects decodes a stream of YAML documents, strictly.
+func objects(t testing.TB, text string) []policy.Object {
+	t.Helper()
+	var list []policy.Object
+	docs := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
+	for {
+		doc, err := docs.Read()
+		if errors.Is(err, io.EOF) {
+			return list
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var meta metav1.TypeMeta
+		if err := yaml.Unmarshal(doc, &meta); err != nil {
+			t.Fatalf("%v in:\n%s", err, doc)
+		}
+		o := map[string]policy.Object{
+			"Service": &corev1.Service{}, "Endpoints": &corev1.Endpoints{}, "EndpointSlice": &discoveryv1.EndpointSlice{},
+			"Ingress": &networkingv1.Ingress{}, "IngressClass": &networkingv1.IngressClass{},
+		}[meta.Kind]
+		if o == nil {
+			t.Fatalf("unknown kind %q", meta.Kind)
+		}
+		if err := yaml.UnmarshalStrict(doc, o); err != nil {
+			t.Fatalf("%v in:\n%s", err, doc)
+		}
+		list = append(list, o)
+	}
+}
+
+// testCase is one txtar file: world/*.yaml, object.yaml and perhaps old.yaml, policy.yaml and options (nofix, stored)
+// go in; findings and, where something was mended, mended.yaml and patch.json come out.
+type testCase struct {
+	name  string
+	path  string
+	ar    *txtar.Archive
+	world []policy.Object
+	req   policy.Request
+}
+
+func cases(t testing.TB) []testCase {
+	t.Helper()
+	paths, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no test cases: %v", err)
+	}
+	var list []testCase
+	for _, path := range paths {
+		ar, err := txtar.ParseFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := testCase{name: strings.TrimSuffix(filepath.Base(path), ".txtar"), path: path, ar: ar}
+		for _, f := range ar.Files {
+			text := string(f.Data)
+			switch {
+			case strings.HasPrefix(f.Name, "world/"):
+				c.world = append(c.world, objects(t, text)...)
+			case f.Name == "object.yaml":
+				c.req.Object = objects(t, text)[0]
+			case f.Name == "old.yaml":
+				c.req.Old = objects(t, text)[0]
+			case f.Name == "policy.yaml":
+				if c.req.Config, err = policy.ParseConfig(f.Data, Known); err != nil {
+					t.Fatalf("%s: %v", path, err)
+				}
+			case f.Name == "options":
+				c.req.NoFix = strings.Contains(text, "nofix")
+				c.req.Stored = strings.Contains(text, "stored")
+			case f.Name == "findings", f.Name == "mended.yaml", f.Name == "patch.json":
+			default:
+				t.Fatalf("%s: unknown part %s", path, f.Name)
+			}
+		}
+		if c.req.Object == nil {
+			t.Fatalf("%s: no object.yaml", path)
+		}
+		c.req.World = policy.NewIndex(c.world...)
+		list = append(list, c)
+	}
+	return list
+}
+
+// ruleOf is the rule that a test case is about: the longest ID that its name begins with.
+func ruleOf(name string) string {
+	best := ""
+	for _, i := range All().Infos() {
+		if strings.HasPrefix(name, i.ID) && len(i.ID) > len(best) {
+			best = i.ID
+		}
+	}
+	return best
+}
+
+func findings(res policy.Result) []policy.Finding {
+	return slices.Concat(res.Denied, res.Fixed, res.Warned, res.Exempt)
+}
+
+func render(t testing.TB, before policy.Object, res policy.Result) map[string]string {
+	t.Helper()
+	var b strings.Builder
+	for _, f := range findings(res) {
+		fmt.Fprintf(&b, "%s: %s", f.Level, f.Message())
+		if f.Exempt {
+			b.WriteString(" [exempt]")
+		}
+		if f.Ratcheted {
+			b.WriteString(" [ratcheted]")
+		}
+		b.WriteByte('\n')
+	}
+	parts := map[string]string{"findings": b.String()}
+	ops, err := policy.Patch(before, res.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ops == nil {
+		return parts
+	}
+	text, err := json.MarshalIndent(ops, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts["patch.json"] = string(text) + "\n"
+	text, err = yaml.Marshal(res.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts["mended.yaml"] = string(text)
+	return parts
+}
+
+func TestGolden(t *testing.T) {
+	for _, c := range cases(t) {
+		t.Run(c.name, func(t *testing.T) {
+			got := render(t, c.req.Object, All().Review(c.req))
+			want := map[string]string{}
+			var kept []txtar.File
+			for _, f := range c.ar.Files {
+				switch f.Name {
+				case "findings", "mended.yaml", "patch.json":
+					want[f.Name] = string(f.Data)
+				default:
+					kept = append(kept, f)
+				}
+			}
+			if !*update {
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("-want +got (go test ./policy/rules -update writes them):\n%s", diff)
+				}
+				return
+			}
+			for _, name := range []string{"findings", "mended.yaml", "patch.json"} {
+				if text, ok := got[name]; ok {
+					kept = append(kept, txtar.File{Name: name, Data: []byte(text)})
+				}
+			}
+			if err := os.WriteFile(c.path, txtar.Format(&txtar.Archive{Comment: c.ar.Comment, Files: kept}), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestCoverage holds that each rule has a case that denies or mends, a clean one, an exempted and a ratcheted one;
+// of a guard, one whose exemption does not count.
+func TestCoverage(t *testing.T) {
+	seen := map[string]map[string]bool{}
+	for _, i := range All().Infos() {
+		seen[i.ID] = map[string]bool{}
+	}
+	for _, c := range cases(t) {
+		id := ruleOf(c.name)
+		if id == "" {
+			t.Errorf("%s begins with no rule's ID", c.path)
+			continue
+		}
+		res := All().Review(c.req)
+		if len(findings(res)) == 0 {
+			seen[id]["clean"] = true
+		}
+		for _, f := range findings(res) {
+			switch {
+			case f.Rule != id:
+			case f.Exempt:
+				seen[id]["exempt"] = true
+			case f.Ratcheted:
+				seen[id]["ratcheted"] = true
+			case f.Level == policy.Deny || f.Level == policy.Fix:
+				seen[id]["found"] = true
+				if c.req.Object.GetAnnotations()[policy.AllowPrefix+id] != "" {
+					seen[id]["not exempt"] = true
+				}
+			}
+		}
+	}
+	for _, i := range All().Infos() {
+		want := []string{"found", "clean", "ratcheted", "exempt"}
+		if i.Guard {
+			want[3] = "not exempt"
+			if seen[i.ID]["exempt"] {
+				t.Errorf("%s is a guard and was exempted", i.ID)
+			}
+		}
+		for _, what := range want {
+			if !seen[i.ID][what] {
+				t.Errorf("%s: no test case is %s", i.ID, what)
+			}
+		}
+	}
+}
+
+// TestInvariants holds what the design promises of every review, on every test case and in every mode.
+func TestInvariants(t *testing.T) {
+	for _, c := range cases(t) {
+		for _, mode := range []struct {
+			name                 string
+			nofix, stored, asNew bool
+		}{{name: "as it stands"}, {name: "nofix", nofix: true}, {name: "stored", stored: true}, {name: "new", asNew: true}} {
+			t.Run(c.name+"/"+mode.name, func(t *testing.T) {
+				req := c.req
+				req.NoFix = req.NoFix || mode.nofix
+				req.Stored = req.Stored || mode.stored
+				if mode.asNew {
+					req.Old = nil
+				}
+				checkInvariants(t, c.world, req)
+			})
+		}
+	}
+}
+
+func checkInvariants(t testing.TB, world []policy.Object, req policy.Request) {
+	t.Helper()
+	copies := func() []policy.Object {
+		var list []policy.Object
+		for _, o := range append(slices.Clone(world), req.Object, req.Old) {
+			if o != nil {
+				list = append(list, o.DeepCopyObject().(policy.Object))
+			}
+		}
+		return list
+	}
+	before := copies()
+	res := All().Review(req)
+	if diff := cmp.Diff(before, copies()); diff != "" {
+		t.Errorf("Review changed what it was given:\n%s", diff)
+	}
+	for _, f := range findings(res) {
+		checkMessage(t, f)
+	}
+	if req.NoFix {
+		if len(res.Fixed) > 0 || res.Object != req.Object {
+			t.Errorf("NoFix fixed %v", res.Fixed)
+		}
+	}
+	if len(res.Fixed) == 0 && res.Object != req.Object {
+		t.Error("nothing was fixed, and the object is another one")
+	}
+	checkOnlyAdded(t, "", asJSON(t, req.Object), asJSON(t, res.Object))
+	checkPatch(t, req.Object, res.Object)
+	checkSameUpstreams(t, req, res.Object)
+
+	again := req
+	again.Object = res.Object
+	second := All().Review(again)
+	if len(second.Fixed) > 0 || second.Object != res.Object {
+		t.Errorf("the second fix was not quiet: %v", second.Fixed)
+	}
+	for _, f := range res.Fixed {
+		for _, g := range findings(second) {
+			if g.Rule == f.Rule && g.Err.Field == f.Err.Field {
+				t.Errorf("%s still finds %s after its fix", f.Rule, g.Message())
+			}
+		}
+	}
+	// What a request with the mended object may look like next: nothing of it is new.
+	for _, pair := range [][2]policy.Object{{res.Object, req.Object}, {res.Object, res.Object}, {req.Object, res.Object}, {req.Object, req.Object}} {
+		next := req
+		next.Object, next.Old = pair[0], pair[1]
+		r := All().Review(next)
+		if pair[0] == pair[1] && (len(r.Denied) > 0 || len(r.Fixed) > 0) {
+			t.Errorf("an update that changes nothing is denied %v or fixed %v", r.Denied, r.Fixed)
+		}
+	}
+	for _, i := range All().Infos() {
+		for _, level := range []policy.Level{policy.Off, policy.Warn} {
+			cfg := policy.DefaultConfig()
+			cfg.Rules = map[string]policy.Level{i.ID: level}
+			next := req
+			next.Config = cfg
+			r := All().Review(next)
+			for _, f := range findings(r) {
+				if f.Rule == i.ID && (level == policy.Off || f.Level != policy.Warn) {
+					t.Errorf("%s at level %s gives %s: %s", i.ID, level, f.Level, f.Message())
+				}
+			}
+		}
+	}
+}
+
+func checkMessage(t testing.TB, f policy.Finding) {
+	t.Helper()
+	for _, text := range []string{f.Message(), f.Cause()} {
+		if !strings.HasSuffix(text, "("+f.Rule+")") {
+			t.Errorf("does not end with the rule's ID: %q", text)
+		}
+		if strings.ContainsFunc(text, unicode.IsControl) || !utf8.ValidString(text) {
+			t.Errorf("has control characters: %q", text)
+		}
+	}
+	if n := utf8.RuneCountInString(f.Cause()); n > 256 {
+		t.Errorf("%d characters: %s", n, f.Cause())
+	}
+	if f.Err.Detail == "" || !strings.Contains(f.Err.Detail, "must") && f.Level == policy.Deny {
+		t.Errorf("says not what must be: %s", f.Message())
+	}
+}
+
+func asJSON(t testing.TB, o policy.Object) any {
+	t.Helper()
+	text, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v any
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// checkOnlyAdded holds that a fix removes nothing, reorders nothing and overwrites nothing but what is empty; the list
+// of injected annotations is drawbridge's own.
+func checkOnlyAdded(t testing.TB, path string, before, after any) {
+	t.Helper()
+	switch b := before.(type) {
+	case map[string]any:
+		a, ok := after.(map[string]any)
+		if !ok {
+			t.Errorf("%s is gone", path)
+			return
+		}
+		for k := range b {
+			checkOnlyAdded(t, path+"/"+k, b[k], a[k])
+		}
+	case []any:
+		a, ok := after.([]any)
+		if !ok || len(a) < len(b) {
+			t.Errorf("%s is shorter", path)
+			return
+		}
+		for i := range b {
+			checkOnlyAdded(t, fmt.Sprint(path, "/", i), b[i], a[i])
+		}
+	default:
+		if before != nil && before != "" && before != after && path != "/metadata/annotations/"+intent.Injected {
+			t.Errorf("%s was %v and is %v", path, before, after)
+		}
+	}
+}
+
+// checkPatch holds that the patch makes the mended object of what was sent, and that a field which the types do not
+// know stays.
+func checkPatch(t testing.TB, before, after policy.Object) {
+	t.Helper()
+	ops, err := policy.Patch(before, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ops) == 0 {
+		if diff := cmp.Diff(before, after); diff != "" {
+			t.Errorf("no patch for:\n%s", diff)
+		}
+		return
+	}
+	text, err := json.Marshal(ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := jsonpatch.DecodePatch(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, want := asJSON(t, before).(map[string]any), asJSON(t, after).(map[string]any)
+	for _, v := range []map[string]any{sent, want} {
+		v["unheardOf"] = "stays"
+		v["metadata"].(map[string]any)["unheardOf"] = []any{"stays"}
+	}
+	raw, err := json.Marshal(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patched, err := patch.Apply(raw)
+	if err != nil {
+		t.Fatalf("apply %s: %v", text, err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(patched, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the patch makes something else:\n%s", diff)
+	}
+}
+
+// checkSameUpstreams holds that what is injected says what the proxy does without it.
+func checkSameUpstreams(t testing.TB, req policy.Request, mended policy.Object) {
+	t.Helper()
+	before, ok := req.Object.(*networkingv1.Ingress)
+	if !ok {
+		return
+	}
+	after := mended.(*networkingv1.Ingress)
+	d, _ := intent.Of(before, req.World.IngressClass)
+	for _, at := range backendsOf(before) {
+		if at.Service == nil {
+			continue
+		}
+		b, _, err := d.BackendOf(req.World.Service(before.Namespace, at.Service.Name), at.Service.Port, "cluster.local")
+		if err != nil {
+			continue
+		}
+		want := intent.Read(d, before.Annotations).For(b)
+		got := intent.Read(d, after.Annotations).For(b)
+		if want != got {
+			t.Errorf("%s: the proxy does %+v without the annotation and %+v with it", at.field(), want, got)
+		}
+	}
+}
+
+// TestDocs holds that the examples of a rule are what they say: the bad one has the finding, the good one has none of
+// any rule.
+func TestDocs(t *testing.T) {
+	for _, i := range All().Infos() {
+		t.Run(i.ID, func(t *testing.T) {
+			d := i.Doc
+			for _, text := range []string{d.Summary, d.Why, d.Bad, d.Good, d.Since, d.Source} {
+				if text == "" {
+					t.Error("the text is not complete")
+				}
+			}
+			if !strings.Contains(d.Summary, " must ") || !strings.HasSuffix(d.Summary, ".") {
+				t.Errorf("the summary is no requirement: %s", d.Summary)
+			}
+			found, others := review(t, d.Bad, i.ID)
+			if found == 0 || others > 0 {
+				t.Errorf("the bad example has %d findings, and %d of other rules", found, others)
+			}
+			if found, others = review(t, d.Good, i.ID); found+others > 0 {
+				t.Errorf("the good example has %d findings, and %d of other rules", found, others)
+			}
+		})
+	}
+}
+
+func review(t *testing.T, text, id string) (found, others int) {
+	list := objects(t, text)
+	for _, o := range list {
+		res := All().Review(policy.Request{Object: o, World: policy.NewIndex(list...)})
+		for _, f := range findings(res) {
+			if f.Rule == id {
+				found++
+			} else {
+				others++
+				t.Log(f.Message())
+			}
+		}
+	}
+	return found, others
+}
+
+// TestNamesakes holds that each rule stands in the file of its ID, and that an ID names one requirement.
+func TestNamesakes(t *testing.T) {
+	ids := map[string]bool{}
+	for _, i := range All().Infos() {
+		if ids[i.ID] {
+			t.Errorf("%s stands twice", i.ID)
+		}
+		ids[i.ID] = true
+		if _, err := os.Stat(i.ID + ".go"); err != nil {
+			t.Error(err)
+		}
+		if len(slices.Compact(slices.Sorted(slices.Values(i.Kinds)))) != len(i.Kinds) {
+			t.Errorf("%s judges a kind twice: %v", i.ID, i.Kinds)
+		}
+	}
+	files, err := filepath.Glob("*-*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !ids[strings.TrimSuffix(f, ".go")] {
+			t.Errorf("%s is named like a rule that there is not", f)
+		}
+	}
+}
+
+// TestBook holds the levels that were decided.
+func TestBook(t *testing.T) {
+	want := map[string]string{
+		"service-external-name-ip": "deny deny", "service-external-name-format": "deny deny",
+		"service-external-name-target-port": "deny deny", "ingress-external-name-port-name": "deny deny",
+		"ingress-preserve-host": "fix warn", "ingress-backend-protocol": "fix warn",
+		"endpoints-port-name": "fix deny", "endpointslice-port-name": "fix deny",
+		"endpointslice-service-name": "deny deny", "endpointslice-managed-by": "fix warn",
+		"endpointslice-managed-by-reserved": "deny deny guard",
+	}
+	got := map[string]string{}
+	for _, i := range All().Infos() {
+		text := fmt.Sprintf("%s %s", i.Levels.Baseline, i.Unfixed)
+		if i.Guard {
+			text += " guard"
+		}
+		if i.Levels.Strict < i.Levels.Baseline {
+			t.Errorf("%s is milder under the strict profile", i.ID)
+		}
+		got[i.ID] = text
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if !slices.Equal(All().Infos()[3].Kinds, []string{"Service", "Ingress"}) {
+		t.Errorf("the port name is held from both sides: %v", All().Infos()[3].Kinds)
+	}
+	if Known("no-such-rule") || !maps.Equal(want, got) {
+		t.Error("Known knows too much")
+	}
+}
+
+// TestReadme holds policy/README.md current. With -update it writes it.
+func TestReadme(t *testing.T) {
+	const path = "../README.md"
+	var b bytes.Buffer
+	if err := policy.WriteRules(&b, policy.FormatMarkdown, All().Infos()); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(got, b.Bytes()) {
+		t.Errorf("policy/README.md is not current (%v): run go generate ./policy/rules", err)
+	}
+}
