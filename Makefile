@@ -65,8 +65,9 @@ fuzz: ## Run every fuzz test for FUZZTIME each (20s)
 
 .PHONY: bench
 bench: ## Run the benchmarks (BENCHTIME=1s)
-	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) \
-	  $$(git grep -lE '^func Benchmark' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+	@pkgs=$$({ git grep -lE '^func Benchmark' -- '*_test.go' || true; } | xargs -r -n1 dirname | sort -u | sed 's|^|./|'); \
+	if [[ -z $$pkgs ]]; then echo "there are no benchmarks"; exit 0; fi; \
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 60m $$pkgs
 
 .PHONY: demo
 demo: build tools haproxy ## Show it all working in a network namespace of its own (KEEP=1 leaves it running)

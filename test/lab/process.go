@@ -67,15 +67,11 @@ func Start(t TB, p Process) *Running {
 		defer close(r.done)
 		// How it ended is in cmd.ProcessState.
 		_ = cmd.Wait()
+		if !r.expected.Load() {
+			t.Errorf("%s ended by itself: %v", name, cmd.ProcessState)
+		}
 	}()
 	t.Cleanup(func() {
-		select {
-		case <-r.done:
-			if !r.expected.Load() {
-				t.Errorf("%s ended by itself: %v", name, cmd.ProcessState)
-			}
-		default:
-		}
 		r.Stop()
 		if t.Failed() {
 			t.Logf("log of %s:\n%s", name, last([]byte(r.Output()), tail))

@@ -33,8 +33,7 @@ if ! command -v apt-get >/dev/null; then
 fi
 echo "installing haproxy"
 "${as_root[@]}" apt-get -qq update
-# The tests and the demo start HAProxy themselves: the package must not start a service of its own.
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install --no-install-recommends -y haproxy >/dev/null
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y haproxy >/dev/null
 recent || {
 	echo "HAProxy 2.6 or later must be installed; this system's package is $(version || echo missing)" >&2
 	exit 1

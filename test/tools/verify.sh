@@ -33,7 +33,9 @@ git ls-files -z --cached --others --exclude-standard |
 	tar --null --files-from=- -cf - | tar -xf - -C "$copy"
 git -C "$copy" init -q
 git -C "$copy" add -A
-(cd "$copy" && go generate ./...)
+if ! (cd "$copy" && go generate ./...); then
+	fail "'go generate ./...' failed: run 'make generate'"
+fi
 # What is new counts as a difference too.
 git -C "$copy" add -N .
 if ! git -C "$copy" --no-pager diff --exit-code >&2; then
