@@ -1,11 +1,13 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"drawbridge.dev/drawbridge/policy"
 )
@@ -73,6 +75,23 @@ func anyOf(list []bool) bool {
 		}
 	}
 	return false
+}
+
+// unmatched is the finding that none of the ports at a path matches a port of the Service.
+func unmatched(svc *corev1.Service, path *field.Path, ports []policy.EndpointPort) *field.Error {
+	for i, p := range ports {
+		for _, sp := range svc.Spec.Ports {
+			if sp.Name == p.Name {
+				was, must := cmp.Or(p.Protocol, corev1.ProtocolTCP), cmp.Or(sp.Protocol, corev1.ProtocolTCP)
+				return field.Invalid(path.Index(i).Child("protocol"), string(was),
+					fmt.Sprintf("must be '%s', the protocol of port %d ('%s') of Service '%s'", must, sp.Port, quoted(sp.Name), quoted(svc.Name)))
+			}
+		}
+	}
+	if len(ports) == 0 {
+		return field.Required(path, "must list the port: its name "+mustBeOneOf(svc))
+	}
+	return field.Invalid(path.Index(0).Child("name"), ports[0].Name, mustBeOneOf(svc))
 }
 
 // mustBeOneOf says how a port is to be called so that the Service finds it.

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -103,13 +105,11 @@ subsets:
 			}
 			return
 		}
-		for i := range ep.Subsets {
-			if ports := ep.Subsets[i].Ports; len(ports) > 0 {
-				report(field.Invalid(subsetsPath.Index(i).Child("ports").Index(0).Child("name"), ports[0].Name, mustBeOneOf(svc)), nil)
-				return
-			}
+		at := 0
+		if i := slices.IndexFunc(ep.Subsets, func(s corev1.EndpointSubset) bool { return len(s.Ports) > 0 }); i >= 0 {
+			at = i
 		}
-		report(field.Required(subsetsPath.Index(0).Child("ports"), "must list the port: its name "+mustBeOneOf(svc)), nil)
+		report(unmatched(svc, subsetsPath.Index(at).Child("ports"), subsetPorts(&ep.Subsets[at])), nil)
 	},
 }
 

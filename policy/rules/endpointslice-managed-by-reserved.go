@@ -64,7 +64,7 @@ endpoints:
 		value := p.Object.Labels[discoveryv1.LabelManagedBy]
 		if owner, reserved := reservedManagers[value]; reserved {
 			p.Report(field.Invalid(labelPath(discoveryv1.LabelManagedBy), value,
-				fmt.Sprintf("must not be the value of %s, which is not the writer; write '%s'", owner, policy.HandWritten)), nil)
+				fmt.Sprintf("must not be used by others than %s; write '%s'", owner, policy.HandWritten)), nil)
 		}
 	},
 }

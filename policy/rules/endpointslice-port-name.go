@@ -103,11 +103,7 @@ endpoints:
 				func(s *discoveryv1.EndpointSlice) { s.Ports[i].Name = &name })
 		}
 		if !anyOf(matched) {
-			if len(ports) > 0 {
-				report(field.Invalid(portsPath.Index(0).Child("name"), ports[0].Name, mustBeOneOf(svc)), nil)
-				return
-			}
-			report(field.Required(portsPath, "must list the port: its name "+mustBeOneOf(svc)), nil)
+			report(unmatched(svc, portsPath, ports), nil)
 			return
 		}
 		// A Service's ports may be spread over its slices.

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -93,12 +94,18 @@ endpoints:
 		}
 		meant := candidates(sliceName(s), p.World.Services(s.Namespace))
 		detail := "must name the Service whose endpoints these are"
-		if len(meant) > 0 {
-			detail += "; in this namespace there is " + listed(meant, 5)
-		}
 		var fix func(*discoveryv1.EndpointSlice)
 		if name := serviceOf(s, meant); name != "" {
+			detail += fmt.Sprintf(", by its owner or name '%s'", quoted(name))
+			meant = slices.DeleteFunc(meant, func(other string) bool { return other == name })
 			fix = func(s *discoveryv1.EndpointSlice) { setLabel(s, discoveryv1.LabelServiceName, name) }
+		}
+		if len(meant) > 0 {
+			also := ""
+			if fix != nil {
+				also = "also "
+			}
+			detail += "; this namespace " + also + "has " + listed(meant, 5)
 		}
 		p.Report(field.Required(labelPath(discoveryv1.LabelServiceName), detail), fix)
 	},

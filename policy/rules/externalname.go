@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/text/unicode/norm"
 	corev1 "k8s.io/api/core/v1"
@@ -59,8 +60,7 @@ func locate(text string) location {
 	default:
 		l.host = rest
 	}
-	// inet_aton of glibc stops at white space and takes what was before it.
-	l.host, _, _ = strings.Cut(strings.Join(strings.Fields(l.host), " "), " ")
+	l.host = strings.TrimSpace(l.host)
 	return l
 }
 
@@ -79,6 +79,10 @@ func digits(s string) string {
 // Parts that are too large or not octal count as well, since libraries differ in what they make of them and no name
 // that ends in a number can be found in DNS. Dots at the end change nothing.
 func isIP(host string) bool {
+	// inet_aton of glibc stops at white space and takes what was before it.
+	if i := strings.IndexFunc(host, unicode.IsSpace); i >= 0 {
+		host = host[:i]
+	}
 	host = strings.TrimRight(host, ".")
 	if strings.ContainsRune(host, ':') {
 		host = strings.ReplaceAll(host, "%25", "%") // RFC 6874
@@ -120,4 +124,20 @@ func isName(host string) bool {
 		}
 	}
 	return true
+}
+
+// shown is an externalName as it may stand in a message, without the password that a URL can hold.
+func shown(text string) string {
+	begin := 0
+	if i := strings.Index(text, "://"); i >= 0 {
+		begin = i + 3
+	}
+	end := len(text)
+	if i := strings.IndexAny(text[begin:], "/?#\\"); i >= 0 {
+		end = begin + i
+	}
+	if i := strings.LastIndexByte(text[begin:end], '@'); i >= 0 {
+		return text[:begin] + "***" + text[begin+i:]
+	}
+	return text
 }

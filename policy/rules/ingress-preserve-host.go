@@ -100,8 +100,12 @@ spec:
 		if !ok {
 			return
 		}
+		gets := "its own name"
+		if text != host {
+			gets += fmt.Sprintf(", '%s',", quoted(host))
+		}
 		p.Report(field.Required(annotationPath(annotation),
-			fmt.Sprintf("must be '%s', so that the external site gets '%s' as Host", quoted(text), quoted(host))),
+			fmt.Sprintf("must be '%s', so that the external site gets %s as Host", quoted(text), gets)),
 			func(ing *networkingv1.Ingress) { intent.Inject(ing, annotation, text) })
 	},
 }

@@ -73,7 +73,7 @@ spec:
 		if isIP(l.host) {
 			return
 		}
-		p.Report(field.Invalid(externalNamePath, svc.Spec.ExternalName, formatAdvice(l)), nil)
+		p.Report(field.Invalid(externalNamePath, shown(svc.Spec.ExternalName), formatAdvice(l)), nil)
 	},
 }
 

@@ -63,7 +63,7 @@ endpoints:
 		if !isExternalName(svc) || !isIP(locate(svc.Spec.ExternalName).host) {
 			return
 		}
-		p.Report(field.Invalid(externalNamePath, svc.Spec.ExternalName,
+		p.Report(field.Invalid(externalNamePath, shown(svc.Spec.ExternalName),
 			"must be a DNS name; for an IP write a Service without selector and an EndpointSlice"), nil)
 	},
 }
