@@ -9,6 +9,8 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
@@ -123,18 +125,31 @@ func (h *handler[T]) decode(raw []byte, namespace string) (T, error) {
 	return object, nil
 }
 
-// sameContent tells whether two versions of an object say the same, but for what the API server keeps on it.
+// sameContent tells whether two versions of an object say the same, but for what the API server keeps on it: a manifest
+// that replaces an object brings none of that.
 func sameContent(old, mended policy.Object) bool {
 	a, b := old.DeepCopyObject().(policy.Object), mended.DeepCopyObject().(policy.Object)
 	for _, o := range [...]policy.Object{a, b} {
 		o.SetManagedFields(nil)
 		o.SetResourceVersion("")
 		o.SetGeneration(0)
+		o.SetUID("")
+		o.SetCreationTimestamp(metav1.Time{})
+		dropStatus(o)
 		annotations := o.GetAnnotations()
 		delete(annotations, lastApplied)
 		o.SetAnnotations(annotations)
 	}
 	return apiequality.Semantic.DeepEqual(a, b)
+}
+
+func dropStatus(o any) {
+	switch o := o.(type) {
+	case *corev1.Service:
+		o.Status = corev1.ServiceStatus{}
+	case *networkingv1.Ingress:
+		o.Status = networkingv1.IngressStatus{}
+	}
 }
 
 // lastApplied is where kubectl keeps the manifest that it applied.

@@ -23,7 +23,8 @@ type Metrics struct {
 //     that found nothing (rule "", level "none"). A finding counts once though both webhook paths see it.
 //   - drawbridge_review_seconds{path,kind}: time from a decoded request to its answer, live reads included.
 //   - drawbridge_review_panics_total{kind} and drawbridge_review_errors_total{kind}: objects that passed unreviewed.
-//   - drawbridge_live_reads_total{kind,result}: reads of names that the cache missed: found, absent, or failed.
+//   - drawbridge_live_reads_total{kind,result}: reads of names that the cache missed: found, absent,
+//     failed, or refused because the review had used up its reads or its time.
 //
 // It panics where one of them is registered already.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
@@ -49,7 +50,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}, []string{"kind"}),
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "drawbridge_live_reads_total",
-			Help: "Reads of the API server for names that the cache missed, by result (found, absent, failed).",
+			Help: "Reads of the API server for names that the cache missed, by result (found, absent, failed, refused).",
 		}, []string{"kind", "result"}),
 	}
 	registry.MustRegister(m.reviews, m.seconds, m.panics, m.errors, m.reads)

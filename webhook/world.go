@@ -123,12 +123,7 @@ func strip(managed func(client.Object) []metav1.ManagedFieldsEntry) toolscache.T
 			delete(annotations, lastApplied)
 			object.SetAnnotations(annotations)
 		}
-		switch o := in.(type) {
-		case *corev1.Service:
-			o.Status = corev1.ServiceStatus{}
-		case *networkingv1.Ingress:
-			o.Status = networkingv1.IngressStatus{}
-		}
+		dropStatus(in)
 		return in, nil
 	}
 }
