@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,7 +94,21 @@ func helm(t *testing.T, stdin string, args ...string) (stdout, stderr string, er
 	return out.String(), warnings.String(), err
 }
 
-func folder() string { return filepath.Join(lab.Root(), "charts", "drawbridge") }
+// folder is the chart's. Looking at its files from here keeps the go command from answering with a cached result after
+// one of them has changed, because it does not see what Helm reads.
+func folder() string {
+	folder := filepath.Join(lab.Root(), "charts", "drawbridge")
+	err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		panic(err)
+	}
+	return folder
+}
 
 func template(t *testing.T, values string) (string, error) {
 	t.Helper()
