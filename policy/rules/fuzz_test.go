@@ -1,0 +1,99 @@
+package rules
+
+import (
+	"encoding/json"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/randfill"
+
+	"drawbridge.dev/drawbridge/policy"
+)
+
+// FuzzReviewJSON reviews what a request may hold: whatever the API types take, beside a World of the same make.
+func FuzzReviewJSON(f *testing.F) {
+	for _, c := range cases(f) {
+		object, err := json.Marshal(c.req.Object)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, o := range c.world {
+			world, err := json.Marshal(o)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(object, world)
+			f.Add(world, object)
+		}
+	}
+	f.Fuzz(func(t *testing.T, object, other []byte) {
+		var world []policy.Object
+		for _, o := range []policy.Object{&corev1.Service{}, &corev1.Endpoints{}, &discoveryv1.EndpointSlice{}, &networkingv1.Ingress{}, &networkingv1.IngressClass{}} {
+			if json.Unmarshal(other, o) == nil {
+				o.SetNamespace("team-a")
+				world = append(world, o)
+			}
+		}
+		for _, o := range []policy.Object{&corev1.Service{}, &corev1.Endpoints{}, &discoveryv1.EndpointSlice{}, &networkingv1.Ingress{}} {
+			if json.Unmarshal(object, o) != nil {
+				continue
+			}
+			o.SetNamespace("team-a")
+			checkInvariants(t, world, policy.Request{Object: o, World: policy.NewIndex(world...)})
+		}
+	})
+}
+
+// TestReviewRandom reviews objects with every field filled at random, beside others that bear the names they speak of.
+func TestReviewRandom(t *testing.T) {
+	for seed := range int64(100) {
+		fill := randfill.NewWithSeed(seed).NilChance(.2).NumElements(0, 3).MaxDepth(14).Funcs(
+			func(s *string, c randfill.Continue) {
+				*s = [...]string{"", "a", "http", "a.example", "1.2.3.4", "nginx", "ExternalName", "TCP", "a\x00\u202e", "api", "443"}[c.Intn(11)]
+			},
+			func(n *int32, c randfill.Continue) { *n = [...]int32{0, 80, 443, -1}[c.Intn(4)] },
+			func(st *corev1.ServiceType, c randfill.Continue) {
+				*st = [...]corev1.ServiceType{corev1.ServiceTypeExternalName, corev1.ServiceTypeClusterIP}[c.Intn(2)]
+			},
+		)
+		var world []policy.Object
+		for _, o := range []policy.Object{
+			&corev1.Service{}, &corev1.Service{}, &corev1.Endpoints{}, &discoveryv1.EndpointSlice{}, &networkingv1.Ingress{}, &networkingv1.IngressClass{},
+		} {
+			fill.Fill(o)
+			o.SetManagedFields(nil) // random bytes are no FieldsV1
+			o.SetNamespace("a")
+			if svc, ok := o.(*corev1.Service); ok && seed%2 == 0 {
+				svc.Spec.Selector = nil
+			}
+			world = append(world, o)
+		}
+		for _, o := range world[1:5] {
+			req := policy.Request{Object: o, World: policy.NewIndex(world...)}
+			checkInvariants(t, world, req)
+			req.Old = o.DeepCopyObject().(policy.Object)
+			req.Old.SetLabels(nil)
+			checkInvariants(t, world, req)
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func BenchmarkReview(b *testing.B) {
+	for _, c := range cases(b) {
+		switch c.name {
+		case "ingress-external-name-port-name_clean", "ingress-preserve-host_fixed", "ingress-preserve-host_ratcheted",
+			"service-external-name-ip_clean", "endpoints-port-name_fixed", "endpointslice-port-name_clean":
+			b.Run(c.name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					All().Review(c.req)
+				}
+			})
+		}
+	}
+}
