@@ -23,6 +23,8 @@ type ingress struct {
 	dialect *intent.Dialect
 	wishes  intent.Wishes
 	denied  denials
+	// passesTLS tells that TLS is to reach the backend unread, which nothing here can do.
+	passesTLS bool
 	// rules are the indices of the rules of a host.
 	rules map[string][]int
 	// tls are the indices of the TLS entries by host; those that name none are under "".
@@ -47,6 +49,7 @@ func (b *builder) ingress(n name) *ingress {
 	var known bool
 	in.dialect, known = intent.Of(in.object, b.snapshot.IngressClass)
 	in.wishes = intent.Read(in.dialect, in.object.Annotations)
+	in.passesTLS = in.dialect.PassesTLS(in.object.Annotations)
 	in.rules, in.tls = map[string][]int{}, map[string][]int{}
 	for i := range in.object.Spec.Rules {
 		host := strings.ToLower(in.object.Spec.Rules[i].Host)
@@ -78,6 +81,11 @@ func (b *builder) ingress(n name) *ingress {
 	for _, wish := range [...]intent.Wish{intent.WishCASecret, intent.WishClientCert} {
 		if _, annotation := in.wishes.Get(wish); annotation != "" {
 			tell(annotationField(annotation), NotSupported, "Secrets for upstreams are not read; the upstream's certificate is verified against the proxy's own authorities")
+		}
+	}
+	for _, annotation := range in.dialect.Opaque {
+		if _, set := in.object.Annotations[annotation]; set {
+			tell(annotationField(annotation), NotSupported, "raw configuration is not read; the Ingress is served without it")
 		}
 	}
 	if !known {

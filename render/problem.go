@@ -34,7 +34,8 @@ const (
 	Conflict Kind = "conflict"
 	// NoServerName: TLS to an upstream whose certificate could be checked against nothing; the route stays.
 	NoServerName Kind = "no-server-name"
-	// NotSupported: something that this version does not do; the route is served without it.
+	// NotSupported: something that this version does not do; the route is served without it, unless the message says
+	// that it is left out.
 	NotSupported Kind = "not-supported"
 	// Notice: nothing is wrong, but a reader may expect otherwise.
 	Notice Kind = "notice"

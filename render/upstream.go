@@ -44,6 +44,9 @@ func (b *builder) service(n name) *service {
 // A refusal means that the route is left out; an Upstream without name and addresses answers 503.
 func (b *builder) upstreamOf(in *ingress, backend *networkingv1.IngressBackend, anyHost bool, origin model.Origin) (model.Upstream, []Problem, *refusal) {
 	var none model.Upstream
+	if in.passesTLS {
+		return none, nil, refuse(NotSupported, "TLS passthrough is not supported, and to end TLS here would break what its author relies on")
+	}
 	if backend.Service == nil {
 		kind := ""
 		if backend.Resource != nil {
@@ -110,7 +113,11 @@ func (b *builder) upstreamOf(in *ingress, backend *networkingv1.IngressBackend, 
 		return u, problems, nil
 	}
 	if u.ServerName == "" && (anyHost || u.Host != "") {
-		return nowhere(NoServerName, "TLS to Service "+quote(n.Name)+" has no name to verify the certificate against; set the annotation `drawbridge.dev/tls-server-name`, or give the rule a host")
+		text := "TLS to Service " + quote(n.Name) + " has no name to verify the certificate against; set the annotation `drawbridge.dev/tls-server-name`"
+		if anyHost {
+			text += ", or give the rule a host"
+		}
+		return nowhere(NoServerName, text)
 	}
 	if !want.Verify {
 		tell(NotSupported, "verification of the upstream's certificate stays on; it can not be turned off")
