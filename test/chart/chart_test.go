@@ -306,7 +306,7 @@ func TestSchemaRefuses(t *testing.T) {
 		"an exemption of everyone":           `webhook: {exemptUsers: ["*"]}`,
 		"a user with a newline":              `webhook: {exemptUsers: ["a\nb"]}`,
 		"an unknown kind of workload":        "proxy: {kind: StatefulSet}",
-		"no class to serve":                  "proxy: {ingressClasses: []}",
+		"a class without a name":             `proxy: {ingressClasses: [""]}`,
 		"a digest that is none":              "manager: {image: {digest: latest}}",
 		"an unknown level":                   "policy: {rules: {ingress-preserve-host: allow}}",
 		"a level that is true":               "policy: {rules: {ingress-preserve-host: on}}",
