@@ -140,7 +140,7 @@ func (f *File) readList(d *document, index int, n *yaml.Node, item typeMeta, dep
 }
 
 func (f *File) readObject(d *document, index int, n, list *yaml.Node, meta typeMeta, r reader) {
-	enc, nerr := encode(n)
+	enc, nerr := encode(n, &f.expanded)
 	if nerr != nil {
 		f.fail(d, d.line(nerr.node), pathTo(n, nerr.node), nerr.detail, nil)
 		return

@@ -119,6 +119,9 @@ func (d *document) parse() *parseError {
 	if marker(body, "---") {
 		body = body[3:]
 	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
 	if t := bytes.TrimLeft(body, " \t\r\n"); len(t) > 0 && t[0] == '{' {
 		if roots, err := parseJSON(d.text[:bodyEnd(d.text)], len(d.text)-len(body), d.lines); err == nil {
 			d.roots, d.json = roots, true

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -143,6 +144,36 @@ func Objects(files []*File) []policy.Object {
 	}
 	return all
 }
+
+// World is what the objects of files make together. It is not changed once made.
+type World struct {
+	*policy.Index
+	all []policy.Object
+}
+
+var _ policy.World = (*World)(nil)
+
+// WorldOf makes a World of files. Of two objects of one kind, namespace and name the last counts, as it would if the
+// files were applied in their order.
+func WorldOf(files []*File) *World {
+	type key struct{ kind, namespace, name string }
+	last := map[key]policy.Object{}
+	for _, o := range Objects(files) {
+		last[key{o.GetObjectKind().GroupVersionKind().Kind, o.GetNamespace(), o.GetName()}] = o
+	}
+	keys := slices.SortedFunc(maps.Keys(last), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
+	})
+	w := &World{}
+	for _, k := range keys {
+		w.all = append(w.all, last[k])
+	}
+	w.Index = policy.NewIndex(w.all...)
+	return w
+}
+
+// All lists every object that counts, by kind, namespace and name. The caller must not change the objects.
+func (w *World) All() []policy.Object { return slices.Clone(w.all) }
 
 // Errors lists what could not be read in the files, by file and line.
 func Errors(files []*File) []*Error {

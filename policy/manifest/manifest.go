@@ -25,8 +25,13 @@ const (
 	MaxSize = 16 << 20
 	// maxDepth is how deep an object may nest.
 	maxDepth = 100
-	// maxVisits is how many nodes a document may come to once aliases and merge keys are expanded.
-	maxVisits = 4 << 20
+	// maxExpanded is how many nodes the aliases and merge keys of a file may expand to. Without them a file can not
+	// have more nodes than characters.
+	maxExpanded = 1 << 18
+	// maxDuplicates is how many duplicate fields of one object are told.
+	maxDuplicates = 10
+	// maxDocuments is how many documents a file may hold.
+	maxDocuments = 50_000
 )
 
 // DefaultNamespace is where an object without a namespace is taken to live.
@@ -52,8 +57,9 @@ type File struct {
 	// Errors tells of what could not be read, by line; the rest of the file was read all the same.
 	Errors []*Error
 
-	docs []*document
-	opts Options
+	docs     []*document
+	opts     Options
+	expanded int
 }
 
 // Object is one object of a file.
@@ -130,6 +136,11 @@ func Read(name string, source []byte, opts Options) *File {
 		return f
 	}
 	f.docs = split(source)
+	if len(f.docs) > maxDocuments {
+		f.docs = nil
+		f.Errors = append(f.Errors, &Error{File: name, Detail: fmt.Sprintf("has more than %d documents", maxDocuments)})
+		return f
+	}
 	for i, d := range f.docs {
 		f.readDocument(d, i)
 	}

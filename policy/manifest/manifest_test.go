@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -261,7 +262,7 @@ func TestScalarsAsKubectl(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 			continue
 		}
-		e, nerr := encode(d.roots[0])
+		e, nerr := encode(d.roots[0], new(int))
 		if nerr != nil {
 			t.Errorf("%q: %v", text, nerr)
 			continue
@@ -342,4 +343,44 @@ func FuzzMend(f *testing.F) {
 		text, errs := file.Mend(want)
 		check(t, file, want, text, errs)
 	})
+}
+
+// What is made to be slow to read is read in time, or refused.
+func TestReadHostile(t *testing.T) {
+	rep := func(s string, n int) string { return strings.Repeat(s, n) }
+	head := "kind: Service\napiVersion: v1\nmetadata:\n  name: x\n  annotations:\n"
+	bomb := head + "    a: &a {" + rep("k,", 9) + "k}\n"
+	for i := 'b'; i < 'j'; i++ {
+		bomb += fmt.Sprintf("    %c: &%c [%s*%c]\n", i, i, rep(fmt.Sprintf("*%c,", i-1), 9), i-1)
+	}
+	merges := head + "    a: &a {" + strings.Join(strings.Split(rep("k ", 2000), " "), "x: 1, ") + "z: 1}\n    b: {<<: [" + rep("*a,", 100_000) + "*a]}\n"
+	for name, text := range map[string]string{
+		"bomb": bomb, "bombs": rep(bomb+"---\n", 200), "merges": merges,
+		"flow":      head + rep("[", 100_000),
+		"nested":    head + "    " + rep("- ", 9_000) + "x\n",
+		"json":      rep(`{"a":`, 100_000),
+		"documents": rep("--- a\n", 100_000),
+		"empty":     rep("---\n", 40_000),
+		"keys":      head + rep("    k: v\n", 50_000),
+		"long":      head + "    k: \"" + rep("x", 4<<20) + "\"\n",
+		"large":     rep("x", MaxSize+1),
+		"binary":    "\x00\x01\xff\xfe",
+		"utf-16":    "\xff\xfek\x00i\x00n\x00d\x00",
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			f := Read("in", []byte(text), Options{})
+			if d := time.Since(start); d > 20*time.Second {
+				t.Errorf("took %v", d)
+			} else {
+				t.Log(d)
+			}
+			if name != "long" && name != "empty" && len(f.Errors) == 0 {
+				t.Error("was read without an error")
+			}
+			if name != "long" && len(f.Objects) > 0 {
+				t.Errorf("gave %d objects", len(f.Objects))
+			}
+		})
+	}
 }

@@ -22,8 +22,9 @@ func (e *nodeError) Error() string { return e.detail }
 // encoder writes a node as JSON, as kubectl would read it: aliases and merge keys expanded, keys as strings, the
 // plain words of YAML 1.1 ("yes", "off") as booleans. Duplicate keys are an error.
 type encoder struct {
-	buf    []byte
-	visits int
+	buf []byte
+	// expanded counts the nodes that were come to by an alias, in the whole file.
+	expanded *int
 	// starts and nodes tell which node each stretch of buf comes from.
 	starts []int
 	nodes  []*yaml.Node
@@ -31,8 +32,8 @@ type encoder struct {
 }
 
 // encode gives the JSON of a node; duplicate keys come apart, as the text can be read but for them.
-func encode(n *yaml.Node) (*encoder, *nodeError) {
-	e := &encoder{}
+func encode(n *yaml.Node, expanded *int) (*encoder, *nodeError) {
+	e := &encoder{expanded: expanded}
 	if err := e.value(n, n, 0); err != nil {
 		return nil, err
 	}
@@ -48,26 +49,28 @@ func (e *encoder) nodeAt(off int) *yaml.Node {
 	return e.nodes[i-1]
 }
 
-// visit counts work, and at is the node to blame: inside an alias, the alias.
-func (e *encoder) visit(at *yaml.Node, depth int) *nodeError {
-	e.visits++
+// visit holds the bounds; at is the node to blame, and what is inside an alias is blamed on the alias.
+func (e *encoder) visit(n, at *yaml.Node, depth int) *nodeError {
+	if n != at || at.Kind == yaml.AliasNode {
+		*e.expanded++
+	}
 	switch {
 	case depth > maxDepth:
 		return &nodeError{at, fmt.Sprintf("is nested deeper than %d levels", maxDepth)}
-	case e.visits > maxVisits, len(e.buf) > MaxSize:
+	case *e.expanded > maxExpanded, len(e.buf) > MaxSize:
 		return &nodeError{at, "expands to more than drawbridge reads; write less by aliases"}
 	}
 	return nil
 }
 
 func (e *encoder) value(n, at *yaml.Node, depth int) *nodeError {
-	if err := e.visit(at, depth); err != nil {
+	if err := e.visit(n, at, depth); err != nil {
 		return err
 	}
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
 		depth++
-		if err := e.visit(at, depth); err != nil {
+		if err := e.visit(n, at, depth); err != nil {
 			return err
 		}
 	}
@@ -127,7 +130,7 @@ type entry struct {
 // entries lists a mapping with its merge keys expanded: what a mapping says itself comes before what it merges, and
 // an earlier merged mapping before a later one.
 func (e *encoder) entries(n, at *yaml.Node, depth int, child func(*yaml.Node) *yaml.Node) ([]entry, *nodeError) {
-	if err := e.visit(at, depth); err != nil {
+	if err := e.visit(n, at, depth); err != nil {
 		return nil, err
 	}
 	var list []entry
@@ -135,7 +138,9 @@ func (e *encoder) entries(n, at *yaml.Node, depth int, child func(*yaml.Node) *y
 	var merges []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
-		e.visits++
+		if n != at {
+			*e.expanded++
+		}
 		if isMerge(k) {
 			merges = append(merges, v)
 			continue
@@ -145,7 +150,9 @@ func (e *encoder) entries(n, at *yaml.Node, depth int, child func(*yaml.Node) *y
 			return nil, &nodeError{child(k), err}
 		}
 		if seen[name] {
-			e.dups = append(e.dups, &nodeError{child(k), fmt.Sprintf("duplicate field '%s'", name)})
+			if len(e.dups) < maxDuplicates {
+				e.dups = append(e.dups, &nodeError{child(k), fmt.Sprintf("duplicate field '%s'", name)})
+			}
 			continue
 		}
 		seen[name] = true
