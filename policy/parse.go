@@ -315,11 +315,11 @@ func (r *policyReader) prefixes(texts []string, path string) []netip.Prefix {
 		here := fmt.Sprintf("%s[%d]", path, i)
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			hint := "such as '192.0.2.0/24'"
+			hint := " such as '192.0.2.0/24'"
 			if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
-				hint = fmt.Sprintf("write '%s'", netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+				hint = fmt.Sprintf("; write '%s'", netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
 			}
-			r.fail(r.lines[here], "`%s`: '%s' must be a CIDR; %s", here, cut(text, maxValue), hint)
+			r.fail(r.lines[here], "`%s`: '%s' must be a CIDR%s", here, cut(text, maxValue), hint)
 			continue
 		}
 		if p.Addr().Is4In6() {

@@ -1,0 +1,191 @@
+package policy
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func knownRule(id string) bool {
+	return id == "service-external-name-ip" || id == "ingress-preserve-host"
+}
+
+var comparePrefixes = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+
+func TestDefaultYAML(t *testing.T) {
+	got, err := ParseConfig([]byte(DefaultYAML), knownRule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(DefaultConfig(), got, cmpopts.IgnoreFields(Config{}, "Generation")); diff != "" {
+		t.Errorf("default.yaml says something else than DefaultConfig:\n%s", diff)
+	}
+	if got.Generation == DefaultConfig().Generation || len(got.Generation) != 12 {
+		t.Errorf("the generation is %q", got.Generation)
+	}
+}
+
+func TestParseConfig(t *testing.T) {
+	for text, change := range map[string]func(*Config){
+		"version: 1":              func(*Config) {},
+		"{version: 1, rules: {}}": func(*Config) {},
+		"version: 1\nrules:\nslices:\naddresses:\n  allowed:\n": func(*Config) {},
+		"---\nversion: 1\nprofile: strict\n":                    func(c *Config) { c.Profile = Strict },
+		"version: 1\nclusterDomain: corp.example":               func(c *Config) { c.ClusterDomain = "corp.example" },
+		"version: 1\nrules:\n  service-external-name-ip: warn\n  ingress-preserve-host: off\n": func(c *Config) {
+			c.Rules = map[string]Level{"service-external-name-ip": Warn, "ingress-preserve-host": Off}
+		},
+		// What `helm template` makes of an unquoted off.
+		"version: 1\nrules:\n  ingress-preserve-host: false\nslices:\n  scope: false\n": func(c *Config) {
+			c.Rules = map[string]Level{"ingress-preserve-host": Off}
+			c.Slices.Scope = SlicesOff
+		},
+		"version: 1\nslices:\n  scope: ingress\n  foreignManagers: []\n":           func(c *Config) { c.Slices = Slices{SlicesIngress, []string{}} },
+		"version: 1\nslices:\n  scope: off\n  foreignManagers: [Patroni, 'my op']": func(c *Config) { c.Slices = Slices{SlicesOff, []string{"Patroni", "my op"}} },
+		"version: 1\naddresses:\n  allowed: [10.0.0.0/8, '::1/128', 127.0.0.1/32]\n": func(c *Config) {
+			c.Addresses.Allowed = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")}
+		},
+		"version: 1\naddresses:\n  forbidden:\n  - 0.0.0.0/0\n": func(c *Config) {
+			c.Addresses.Forbidden = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+		},
+	} {
+		want := DefaultConfig()
+		change(want)
+		got, err := ParseConfig([]byte(text), knownRule)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Config{}, "Generation"), comparePrefixes); diff != "" {
+			t.Errorf("%q: -want +got\n%s", text, diff)
+		}
+	}
+}
+
+func TestParseConfigRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                       "policy: is empty; must begin with 'version: 1'",
+		"# nothing\n":            "policy: is empty; must begin with 'version: 1'",
+		"profile: strict":        "policy: `version` is missing: write 'version: 1'",
+		"version: 2":             "policy: line 1: `version`: is 2; must be 1, the only one there is",
+		"version: '1'":           "policy: line 1: `version`: must be the number 1",
+		"version: 1.0":           "policy: line 1: `version`: must be the number 1",
+		"version:":               "policy: line 1: `version`: must be the number 1",
+		"- version: 1":           "policy: line 1: the policy: must be a mapping of keys to values",
+		"version: 1\n---\na: b":  "policy: line 2: a second document: there must be one only",
+		"version: 1\nprofil: x":  "policy: line 2: unknown key 'profil': must be one of 'addresses', 'clusterDomain', 'profile', 'rules', 'slices', 'version'",
+		"version: 1\nProfile: x": "policy: line 2: unknown key 'Profile'",
+		"Version: 1":             "policy: line 1: unknown key 'Version'",
+		"version: 1\nprofile: baseline\nprofile: strict":                   "policy: line 3: `profile`: stands on line 2 already; write it once",
+		"version: 1\nprofile: Strict":                                      "policy: line 2: `profile`: unknown profile 'Strict': must be 'baseline' or 'strict'",
+		"version: 1\nprofile: [strict]":                                    "policy: line 2: `profile`: must be a string; write it in quotes",
+		"version: 1\nrules: [a]":                                           "policy: line 2: `rules`: must be a mapping of keys to values",
+		"version: 1\nrules:\n  nope: warn":                                 "policy: line 3: unknown rule 'nope': `drawbridge rules` lists those there are",
+		"version: 1\nrules:\n  Ingress-Preserve-Host: warn":                "policy: line 3: unknown rule 'Ingress-Preserve-Host'",
+		"version: 1\nrules:\n  \"a::b\": warn":                             "policy: line 3: unknown rule 'a::b'",
+		"version: 1\nrules:\n  ingress-preserve-host: Warn":                "policy: line 3: `rules.ingress-preserve-host`: unknown level 'Warn': must be 'off', 'warn', 'deny' or 'fix'",
+		"version: 1\nrules:\n  ingress-preserve-host: true":                "policy: line 3: `rules.ingress-preserve-host`: must be 'off', 'warn', 'deny' or 'fix'",
+		"version: 1\nrules:\n  ingress-preserve-host:":                     "policy: line 3: `rules.ingress-preserve-host`: must be 'off', 'warn', 'deny' or 'fix'",
+		"version: 1\nrules:\n  ingress-preserve-host: {a: b}":              "policy: line 3: `rules.ingress-preserve-host`: must be 'off', 'warn', 'deny' or 'fix'",
+		"version: 1\nrules:\n  ingress-preserve-host: 'x\\n'":              "policy: line 3: `rules.ingress-preserve-host`: unknown level 'x\\n'",
+		"version: 1\nclusterDomain: Cluster.Local":                         "policy: line 2: `clusterDomain`: 'Cluster.Local' must be a DNS name in lower case",
+		"version: 1\nclusterDomain: cluster.local.":                        "policy: line 2: `clusterDomain`: 'cluster.local.' must be",
+		"version: 1\nclusterDomain: ''":                                    "policy: line 2: `clusterDomain`: '' must be",
+		"version: 1\naddresses: {allowed: 10.0.0.0/8}":                     "policy: line 2: `addresses.allowed`: must be a list",
+		"version: 1\naddresses: {allow: []}":                               "policy: line 2: unknown key 'addresses.allow': must be one of 'allowed', 'forbidden'",
+		"version: 1\naddresses:\n  allowed:\n  - 10.0.0.0/8\n  - 10.1.2.3": "policy: line 5: `addresses.allowed[1]`: '10.1.2.3' must be a CIDR; write '10.1.2.3/32'",
+		"version: 1\naddresses:\n  forbidden: ['::1']":                     "`addresses.forbidden[0]`: '::1' must be a CIDR; write '::1/128'",
+		"version: 1\naddresses:\n  forbidden: [10.1.2.3/8]":                "'10.1.2.3/8' has bits set behind the mask; write '10.0.0.0/8'",
+		"version: 1\naddresses:\n  forbidden: ['::ffff:10.0.0.0/104']":     "'::ffff:10.0.0.0/104' must be written as IPv4",
+		"version: 1\naddresses:\n  forbidden: [everything]":                "'everything' must be a CIDR such as '192.0.2.0/24'",
+		"version: 1\naddresses:\n  forbidden: [~]":                         "policy: line 3: `addresses.forbidden`: an empty item; must be a string",
+		"version: 1\nslices:\n  scope: some":                               "policy: line 3: `slices.scope`: unknown scope 'some': must be 'all', 'ingress', 'annotated' or 'off'",
+		"version: 1\nslices:\n  scope: ''":                                 "policy: line 3: `slices.scope`: unknown scope ''",
+		"version: 1\nslices:\n  foreignManagers: ['']":                     "policy: line 3: `slices.foreignManagers[0]`: must be the name of a field manager",
+		"version: 1\nslices: &x {}\naddresses: *x":                         "must not use anchors and aliases; write the value",
+		"version: 1\n<<: {profile: strict}":                                "policy: line 2: the policy: a key must be a plain word",
+		"version: 1\n1: 2":                                                 "a key must be a plain word",
+		"version: 1\nrules: {":                                             "policy: line 2: did not find expected node content",
+		"version: 1\n\tx: y":                                               "policy: line 2",
+	} {
+		got, err := ParseConfig([]byte(text), knownRule)
+		if err == nil {
+			t.Errorf("%q is read as %+v", text, got)
+			continue
+		}
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q:\n%v, want\n%s", text, err, want)
+		}
+	}
+}
+
+// Every mistake is told at once, one a line, up to a limit.
+func TestParseConfigTellsAll(t *testing.T) {
+	_, err := ParseConfig([]byte("version: 1\nprofil: x\nrules:\n  a: warn\n  ingress-preserve-host: yes\n"), knownRule)
+	if err == nil || len(strings.Split(err.Error(), "\n")) != 3 {
+		t.Errorf("%v", err)
+	}
+	_, err = ParseConfig([]byte("version: 1\nrules:\n"+strings.Repeat("  x: y\n", 1)+strings.Repeat("x: y\n", 50)), knownRule)
+	if err == nil || !strings.HasSuffix(err.Error(), "more") || len(strings.Split(err.Error(), "\n")) != maxPolicyErrors+1 {
+		t.Errorf("%v", err)
+	}
+	if _, err := ParseConfig([]byte(strings.Repeat("#", maxPolicyBytes+1)), knownRule); err == nil {
+		t.Error("a policy of any length is read")
+	}
+}
+
+// The generation is that of the text, and two readings share nothing.
+func TestParseConfigGeneration(t *testing.T) {
+	read := func(text string) *Config {
+		c, err := ParseConfig([]byte(text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	a, b, c := read("version: 1\nrules: {x: deny}"), read("version: 1\nrules: {x: deny}"), read("version: 1\nrules: {x: warn}")
+	if a.Generation != b.Generation || a.Generation == c.Generation {
+		t.Errorf("%s %s %s", a.Generation, b.Generation, c.Generation)
+	}
+	a.Rules["x"] = Off
+	if b.Rules["x"] != Deny || read("version: 1").Rules != nil {
+		t.Error("policies share their rules")
+	}
+}
+
+// FuzzParseConfig holds that a policy that is read says what its text says in plain YAML terms, and that every
+// error is a few printable lines.
+func FuzzParseConfig(f *testing.F) {
+	f.Add(DefaultYAML)
+	f.Add("version: 1\nrules:\n  service-external-name-ip: off\naddresses: {allowed: [10.0.0.0/8]}\nslices: {scope: annotated, foreignManagers: [a]}\n")
+	f.Add("version: 1\nx: &a [*a]\n")
+	f.Add("%YAML 1.1\n---\nversion: 1\n...\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := ParseConfig([]byte(text), knownRule)
+		if err != nil {
+			if c != nil || !strings.HasPrefix(err.Error(), "policy: ") {
+				t.Errorf("%+v, %v", c, err)
+			}
+			if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }) {
+				t.Errorf("%q", err)
+			}
+			return
+		}
+		if c.Profile != Baseline && c.Profile != Strict || c.ClusterDomain == "" || c.Slices.Scope == "" || len(c.Generation) != 12 {
+			t.Errorf("%+v", c)
+		}
+		for id, l := range c.Rules {
+			if !knownRule(id) || l < Off || l > Fix || !strings.Contains(text, id) {
+				t.Errorf("%s: %s", id, l)
+			}
+		}
+		for _, p := range append(c.Addresses.Allowed, c.Addresses.Forbidden...) {
+			if p != p.Masked() {
+				t.Errorf("%s", p)
+			}
+		}
+	})
+}
