@@ -1,0 +1,145 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"drawbridge.dev/drawbridge/policy"
+	"drawbridge.dev/drawbridge/policy/manifest"
+	endpointslices "drawbridge.dev/drawbridge/render/slices"
+)
+
+// Folder is a Source of manifests: files and folders, read again whenever one of them changes.
+type Folder struct {
+	Paths     []string
+	Namespace string // of objects that name none
+	Log       *slog.Logger
+}
+
+// settleFiles is how long a change of a file is left to finish: editors and checkouts write in several steps.
+const settleFiles = 50 * time.Millisecond
+
+// pollFiles is how often the files are read again where nothing was reported: some file systems report nothing.
+const pollFiles = 5 * time.Second
+
+// Run reads the folder and follows its changes. A document that can not be read is left out and logged; a folder that
+// can not be read at first is an error, and later leaves what was there.
+func (f Folder) Run(ctx context.Context, deliver func(Change)) error {
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch %v: %w", f.Paths, err)
+	}
+	defer watcher.Close() //nolint:errcheck // nothing to lose
+	objects, err := f.read()
+	if err != nil {
+		return err
+	}
+	f.watch(watcher)
+	deliver(Change{Objects: objects, All: true})
+	poll := time.NewTicker(pollFiles)
+	defer poll.Stop()
+	var settle <-chan time.Time
+	last := f.stamp()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-watcher.Events:
+			settle = time.After(settleFiles)
+			continue
+		case err := <-watcher.Errors:
+			f.Log.Warn("watch manifests", "err", err)
+			continue
+		case <-poll.C:
+			if now := f.stamp(); now == last {
+				continue
+			}
+		case <-settle:
+		}
+		settle = nil
+		last = f.stamp()
+		f.watch(watcher)
+		objects, err := f.read()
+		if err != nil {
+			f.Log.Error("read manifests; what was read before goes on being served", "err", err)
+			continue
+		}
+		deliver(Change{Objects: objects, All: true})
+	}
+}
+
+// watch adds every folder below the paths; fsnotify does not look below by itself, and to add twice is no error.
+func (f Folder) watch(w *fsnotify.Watcher) {
+	f.walk(func(path string, d fs.DirEntry) {
+		if d.IsDir() {
+			if err := w.Add(path); err != nil {
+				f.Log.Warn("watch manifests", "path", path, "err", err)
+			}
+		}
+	})
+}
+
+// stamp changes when a file below the paths does.
+func (f Folder) stamp() string {
+	stamp := ""
+	f.walk(func(path string, d fs.DirEntry) {
+		if info, err := d.Info(); err == nil {
+			stamp += fmt.Sprintln(path, info.Size(), info.ModTime().UnixNano())
+		}
+	})
+	return stamp
+}
+
+func (f Folder) walk(visit func(string, fs.DirEntry)) {
+	for _, root := range f.Paths {
+		_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err == nil {
+				visit(path, d)
+			}
+			return nil
+		})
+	}
+}
+
+func (f Folder) read() ([]policy.Object, error) {
+	files, errs := manifest.Load(f.Paths, nil, manifest.Options{Namespace: f.Namespace})
+	for _, file := range files {
+		for _, e := range file.Errors {
+			f.Log.Warn("a document is left out", "err", e)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errs[0]
+	}
+	all, _ := Complete(manifest.Objects(files))
+	return all, nil
+}
+
+// Complete adds to the objects of manifests what a cluster would have made of them: the EndpointSlices that
+// drawbridge's manager generates from Endpoints.
+func Complete(objects []policy.Object) (all []policy.Object, generated []*discoveryv1.EndpointSlice) {
+	all = slices.Clone(objects)
+	world := policy.NewIndex(objects...)
+	for _, o := range objects {
+		ep, ok := o.(*corev1.Endpoints)
+		if !ok {
+			continue
+		}
+		if svc := world.Service(ep.Namespace, ep.Name); svc != nil && len(svc.Spec.Selector) == 0 {
+			wanted, _ := endpointslices.Wanted(ep, svc, nil)
+			for _, s := range wanted {
+				all, generated = append(all, s), append(generated, s)
+			}
+		}
+	}
+	return all, generated
+}
