@@ -11,10 +11,12 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"drawbridge.dev/drawbridge/render/model"
 )
+
+// maxID bounds "namespace/secret", of which a proxy makes the name of a file.
+const maxID = 250
 
 // keyPair is what a TLS Secret holds.
 type keyPair struct {
@@ -29,6 +31,8 @@ func (b *builder) certificateFor(host string, ingresses []*ingress) (*model.Cert
 	var chosen *model.Certificate
 	var problems []Problem
 	for _, in := range ingresses {
+		before := problems
+		problems = nil
 		for _, i := range in.tlsFor(host) {
 			entry := &in.object.Spec.TLS[i]
 			field := fmt.Sprintf("spec.tls[%d]", i)
@@ -44,7 +48,7 @@ func (b *builder) certificateFor(host string, ingresses []*ingress) (*model.Cert
 			case n.Name == "":
 				tell(BadCertificate, "must name a Secret; there is no default certificate")
 				continue
-			case len(validation.IsDNS1123Subdomain(n.Name)) > 0:
+			case !isName(n.Name) || len(n.String()) > maxID:
 				tell(BadCertificate, quote(n.Name)+" must be the name of a Secret")
 				continue
 			}
@@ -64,6 +68,7 @@ func (b *builder) certificateFor(host string, ingresses []*ingress) (*model.Cert
 				tell(Notice, "certificate in Secret "+quote(n.Name)+" does not bear the host "+quote(host))
 			}
 		}
+		problems = append(before, abridge(problems, b.origin("Ingress", in.name, "spec.tls"))...)
 	}
 	return chosen, problems
 }

@@ -64,6 +64,7 @@ func TestGolden(t *testing.T) {
 			m, problems := render.Build(render.NewSnapshot(objects...), options)
 			got := map[string]string{"model.txt": printModel(m), "problems.txt": printProblems(problems)}
 
+			checkModel(t, m, problems)
 			everyOrder(t, objects, options, m, problems)
 			everyInjection(t, objects, options, m)
 			hostByHost(t, objects, options, m)

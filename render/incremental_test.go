@@ -186,6 +186,7 @@ func incremental(t *testing.T, w world, o render.Options) {
 		if changed.Default != !reflect.DeepEqual(before.Default, got.Default) {
 			t.Fatalf("step %d: Changed.Default is %t", step, changed.Default)
 		}
+		checkModel(t, got, wantProblems)
 		before = got
 		served += len(got.Hosts)
 		problems += len(wantProblems)

@@ -92,6 +92,7 @@ func (b *builder) ingress(n name) *ingress {
 		tell("spec.ingressClassName", Notice, "annotations of class "+quote(intent.ClassName(in.object))+" are not known; of its annotations only drawbridge.dev/* are read")
 	}
 	in.unusedTLS(tell)
+	in.problems = abridge(in.problems, b.origin("Ingress", n, ""))
 	return in
 }
 

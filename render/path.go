@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -45,22 +46,25 @@ func matchingOf(p *networkingv1.HTTPIngressPath, d *intent.Dialect, w intent.Wis
 	if knowsRegex(d) && (!literal || regex == "on" || target != "" && whole) && strings.ContainsAny(m.path, `^$*+?()[]{}|\`) {
 		return matchingOfRegex(m.path, target, annotation)
 	}
-	if why := checkPath(m.path); why != "" {
+	written, why := canonicalPath(m.path)
+	if why != "" {
 		return m, refuse(BadPath, "path "+quote(m.path)+" "+why)
 	}
+	m.path = written
 	if m.match == model.Prefix {
-		m.path = trimSlash(m.path)
+		m.path = trimSlash(written)
 	}
 	if target == "" {
 		return m, nil
 	}
-	if why := checkPath(target); why != "" {
-		return m, refuse(BadAnnotation, fmt.Sprintf("`%s` %s %s", annotation, quote(target), why))
+	if target, why = canonicalPath(target); why != "" {
+		said, _ := w.Get(intent.WishRewrite)
+		return m, refuse(BadAnnotation, fmt.Sprintf("`%s` %s %s", annotation, quote(said), why))
 	}
 	switch {
 	case whole && strings.Contains(target, "$"):
 		return m, refuse(BadAnnotation, fmt.Sprintf("`%s` %s refers to a group, and path %s has none", annotation, quote(target), quote(m.path)))
-	case whole && target == p.Path:
+	case whole && target == written:
 		// ingress-nginx writes no rewrite where both are equal; a rewrite would lose what follows the prefix.
 	case whole || m.match == model.Exact:
 		m.rewrite = model.Rewrite{Mode: model.ReplacePath, Path: target}
@@ -106,7 +110,8 @@ func matchingOfRegex(path, target, annotation string) (matching, *refusal) {
 	if strings.ContainsAny(prefix, `^$*+?()[]{}|\`) {
 		return m, refuse(BadPath, "path "+quote(path)+" is a regular expression; must be a prefix, or of the form '/prefix(/|$)(.*)'")
 	}
-	if why := checkPath(prefix); why != "" {
+	prefix, why := canonicalPath(prefix)
+	if why != "" {
 		return m, refuse(BadPath, "path "+quote(path)+" "+why)
 	}
 	m.path = trimSlash(prefix)
@@ -124,10 +129,11 @@ func matchingOfRegex(path, target, annotation string) (matching, *refusal) {
 			break
 		}
 	}
-	if why := checkPath(to); why != "" || strings.Contains(to, "$") {
-		if why == "" {
-			why = "refers to a group other than what follows the prefix"
-		}
+	to, why = canonicalPath(to)
+	if why == "" && strings.Contains(to, "$") {
+		why = "refers to a group other than what follows the prefix"
+	}
+	if why != "" {
 		return m, refuse(BadAnnotation, fmt.Sprintf("`%s` %s %s", annotation, quote(target), why))
 	}
 	if mode == model.ReplacePrefix {
@@ -146,32 +152,48 @@ func trimSlash(path string) string {
 	return "/"
 }
 
-// checkPath tells why a path is none that a request can have once it is normalized, and "" where it can. The API
-// server asks as much of Exact and Prefix; the characters are those of RFC 3986, section 3.3.
-func checkPath(path string) string {
-	switch {
-	case !strings.HasPrefix(path, "/"):
-		return "must begin with '/'"
-	case len(path) > maxPath:
-		return fmt.Sprintf("must have at most %d bytes", maxPath)
-	case strings.Contains(path, "//"), strings.Contains(path+"/", "/./"), strings.Contains(path+"/", "/../"):
-		return "must not contain '//', '/./' or '/../'"
+// canonicalPath is a path in the one form that requests are brought to before they are compared (RFC 3986, section
+// 6.2.2): escapes in upper case, and none for a character that needs none. why tells what is wrong with a path that no
+// request can have in this form; the API server asks as much of Exact and Prefix.
+func canonicalPath(path string) (canonical, why string) {
+	if len(path) > maxPath {
+		return "", fmt.Sprintf("must have at most %d bytes", maxPath)
 	}
+	b := make([]byte, 0, len(path))
 	for i := 0; i < len(path); i++ {
 		c := path[i]
 		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("/-._~!$&'()*+,;=:@", c) >= 0:
 		case c == '%' && i+2 < len(path) && isHex(path[i+1]) && isHex(path[i+2]):
-			if strings.EqualFold(path[i:i+3], "%2f") {
-				return "must not contain '%2F'"
+			code, _ := strconv.ParseUint(path[i+1:i+3], 16, 8)
+			switch d := byte(code); {
+			case d == '/':
+				return "", "must not contain '%2F'"
+			case isUnreserved(d):
+				b = append(b, d)
+			default:
+				b = fmt.Appendf(b, "%%%02X", d)
 			}
+			i += 2
+		case isUnreserved(c) || strings.IndexByte("/!$&'()*+,;=:@", c) >= 0:
+			b = append(b, c)
 		default:
-			return "must consist of the characters of a URL's path; others are written as '%' and two hexadecimal digits"
+			return "", "must consist of the characters of a URL's path; others are written as '%' and two hexadecimal digits"
 		}
 	}
-	return ""
+	canonical = string(b)
+	switch {
+	case !strings.HasPrefix(canonical, "/"):
+		return "", "must begin with '/'"
+	case strings.Contains(canonical, "//"), strings.Contains(canonical+"/", "/./"), strings.Contains(canonical+"/", "/../"):
+		return "", "must not contain '//', '/./' or '/../'"
+	}
+	return canonical, ""
 }
 
 func isHex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+func isUnreserved(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
 }

@@ -2,6 +2,7 @@ package render
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -75,6 +76,19 @@ func compareProblems(a, b Problem) int {
 func sortProblems(problems []Problem) []Problem {
 	slices.SortFunc(problems, compareProblems)
 	return slices.Clip(slices.Compact(problems))
+}
+
+// maxListed bounds the problems of one object that each of its hosts repeats: an object of a megabyte may have
+// thousands of both.
+const maxListed = 20
+
+// abridge cuts a list of problems short and says so.
+func abridge(problems []Problem, whole model.Origin) []Problem {
+	if len(problems) <= maxListed {
+		return problems
+	}
+	more := len(problems) - maxListed
+	return append(problems[:maxListed:maxListed], Problem{problems[maxListed].Kind, whole, fmt.Sprintf("%d more problems are not listed", more)})
 }
 
 // maxLine bounds what an object can put into a message, in bytes.

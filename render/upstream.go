@@ -168,8 +168,19 @@ func hostOf(header string) string {
 	return host
 }
 
-// isName tells whether s can stand in a Host header: a DNS name or an IPv4 address.
-func isName(s string) bool { return len(validation.IsDNS1123Subdomain(s)) == 0 }
+// isName tells whether s can stand in a Host header: a DNS name or an IPv4 address. Kubernetes bounds the length of
+// the whole only; DNS bounds a label to 63 bytes too (RFC 1035, section 2.3.4).
+func isName(s string) bool {
+	if len(validation.IsDNS1123Subdomain(s)) > 0 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if len(label) > 63 {
+			return false
+		}
+	}
+	return true
+}
 
 // isDNSName tells whether s can be a server name, which an address can not (RFC 6066, section 3). No top-level
 // domain is a number, so that what ends in one would be taken for an address somewhere.
@@ -248,6 +259,7 @@ func (b *builder) addresses(n name, svc *corev1.Service, port *corev1.ServicePor
 	}
 	slices.SortFunc(ready, netip.AddrPort.Compare)
 	ready = slices.Clip(slices.Compact(ready))
+	problems = abridge(problems, b.origin("Service", n, ""))
 	b.targets[key] = reached{ready, problems}
 	return ready, problems
 }
