@@ -21,6 +21,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -114,6 +115,7 @@ func parsePolicy(text []byte) (*policy.Config, error) { return policy.ParseConfi
 
 func (o *managerOptions) run(ctx context.Context, config *rest.Config) error {
 	ctrl.SetLogger(logr.FromSlogHandler(slog.Default().Handler()))
+	klog.SetSlogLogger(slog.Default()) // of client-go
 	logger := ctrl.Log.WithName("manager")
 	policyKey := types.NamespacedName{Namespace: o.namespace, Name: o.policyName}
 	var draining atomic.Bool

@@ -39,6 +39,7 @@ spec: {type: ExternalName, externalName: site.example.com}
 	m := start(t, cluster)
 
 	t.Run("Transcripts", func(t *testing.T) { transcripts(t, cluster) })
+	t.Run("Quiet", func(t *testing.T) { quiet(t, m) })
 	t.Run("BadBefore", func(t *testing.T) { badBefore(t, m, before) })
 	t.Run("Together", func(t *testing.T) { together(t, m) })
 	t.Run("ExcludedUsers", func(t *testing.T) { excludedUsers(t, m) })
@@ -48,6 +49,47 @@ spec: {type: ExternalName, externalName: site.example.com}
 	t.Run("Metrics", func(t *testing.T) { metrics(t) })
 	m.failedOpen(t)
 	t.Run("Shutdown", func(t *testing.T) { shutdown(t, m) })
+}
+
+// quiet applies the same manifests again, as GitOps tools do all day: nothing is written.
+func quiet(t *testing.T, m *manager) {
+	manifests := map[string]string{
+		"service/site":    "apiVersion: v1\nkind: Service\nmetadata: {name: site}\nspec: {type: ExternalName, externalName: site.example.com}",
+		"service/address": "apiVersion: v1\nkind: Service\nmetadata: {name: address}\nspec: {ports: [{name: http, port: 80}]}",
+		"ingress/site": `apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: site}
+spec:
+  ingressClassName: drawbridge
+  defaultBackend: {service: {name: site, port: {number: 443}}}`,
+		"endpointslice/site-1": strings.ReplaceAll(slice, "NAME", "address"),
+	}
+	order := []string{"service/site", "service/address", "ingress/site", "endpointslice/site-1"}
+	for _, mode := range []string{"--server-side=false", "--server-side=true"} {
+		namespace := m.cluster.Namespace(t)
+		var first string
+		for round := range 3 {
+			for _, name := range order {
+				_, stderr, err := m.cluster.KubectlIn(t, manifests[name], "apply", mode, "-n", namespace, "-f", "-")
+				if err != nil {
+					t.Fatal(stderr)
+				}
+				if mended := name == "ingress/site" || name == "endpointslice/site-1"; (stderr != "") != (mended && round == 0) {
+					t.Errorf("%s %s, time %d: %q", mode, name, round+1, stderr)
+				}
+			}
+			versions, stderr, err := m.cluster.Kubectl(t, append([]string{"get", "-n", namespace, "-o",
+				"jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{\"\\n\"}{end}"}, order...)...)
+			if err != nil {
+				t.Fatal(stderr)
+			}
+			if round == 0 {
+				first = versions
+			} else if diff := cmp.Diff(first, versions); diff != "" {
+				t.Errorf("%s: applied again, and written:\n%s", mode, diff)
+			}
+		}
+	}
 }
 
 // badBefore has objects that were bad before the webhook came: they can be labelled, which neither mends them nor
