@@ -28,9 +28,8 @@ type answer struct {
 	next string
 	// reason is why there is none: ReasonNoSuchName and ReasonNoAddress are answers, the others failures.
 	reason string
-	// ttl is how long it holds, of the shortest-lived record on the way. negative says that there was none to tell.
-	ttl      time.Duration
-	negative bool
+	// ttl is how long it holds, of the shortest-lived record on the way.
+	ttl time.Duration
 }
 
 // failed tells a failure, which says nothing of the name, from an answer, which does.
@@ -109,7 +108,7 @@ func interpret(m *dns.Msg, name string, kind uint16) answer {
 
 // negative is an answer that there is nothing, which holds as long as its SOA says (RFC 2308).
 func negative(m *dns.Msg, reason string, ttl time.Duration) answer {
-	a := answer{reason: reason, ttl: ttl, negative: true}
+	a := answer{reason: reason, ttl: ttl}
 	for _, rr := range m.Ns {
 		if soa, ok := rr.(*dns.SOA); ok {
 			d := time.Duration(min(soa.Hdr.Ttl, soa.Minttl)) * time.Second

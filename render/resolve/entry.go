@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	// maxNegative bounds how long "there is none" is believed: whoever mends a record waits no longer than this.
+	// maxNegative bounds how long "there is no such name" is believed: whoever mends it waits no longer than this.
 	maxNegative = 30 * time.Second
+	// maxNoAddress bounds it for a family without addresses, as most names have one all their life.
+	maxNoAddress = 5 * time.Minute
 	// maxBackoff bounds the pause between two attempts at a name that fails.
 	maxBackoff = 30 * time.Second
 	// maxAddresses is how many addresses of one name are served. An answer over TCP could hold 4,000.
@@ -66,8 +68,11 @@ func (u *unit) learn(a answer, now time.Time, l limits) {
 	u.failures = 0
 	u.raw = a.addrs
 	ttl := min(a.ttl, l.maxTTL)
-	if a.negative {
+	switch a.reason {
+	case ReasonNoSuchName:
 		ttl = min(ttl, maxNegative)
+	case ReasonNoAddress:
+		ttl = min(ttl, maxNoAddress)
 	}
 	ttl = max(ttl, l.minTTL)
 	u.expires = now.Add(ttl)

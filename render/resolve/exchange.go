@@ -138,7 +138,13 @@ const (
 )
 
 func judge(q, m *dns.Msg) verdict {
-	if m.Id != q.Id || !m.Response || m.Opcode != dns.OpcodeQuery || len(m.Question) != 1 {
+	if m.Id != q.Id || !m.Response || m.Opcode != dns.OpcodeQuery {
+		return stranger
+	}
+	if len(m.Question) == 0 && m.Rcode == dns.RcodeFormatError {
+		return exact // a server from before EDNS may send its header back and nothing else
+	}
+	if len(m.Question) != 1 {
 		return stranger
 	}
 	a, b := q.Question[0], m.Question[0]

@@ -23,7 +23,9 @@ func Quiet(cfg *rest.Config) *rest.Config {
 	return cfg
 }
 
-type quiet struct{ next rest.WarningHandlerWithContext }
+type quiet struct {
+	next rest.WarningHandlerWithContext
+}
 
 func (q quiet) HandleWarningHeaderWithContext(ctx context.Context, code int, agent, text string) {
 	if !strings.HasPrefix(text, "v1 Endpoints is deprecated") {
