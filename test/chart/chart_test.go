@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -34,49 +35,24 @@ import (
 	"drawbridge.dev/drawbridge/webhook"
 )
 
-// variants are values that between them reach every branch of the templates.
-var variants = map[string]string{
-	"defaults": "",
-	"everything": `
-commonLabels: {team: edge}
-imagePullSecrets: [pull]
-manager:
-  replicas: 3
-  image: {digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}
-  extraArgs: [--policy-configmap=drawbridge-policy]
-  podAnnotations: {a: b}
-  nodeSelector: {kubernetes.io/os: linux}
-  tolerations: [{operator: Exists}]
-  priorityClassName: system-cluster-critical
-webhook:
-  timeoutSeconds: 10
-  failurePolicy: {mutate: Fail, services: Ignore, ingresses: Ignore, endpoints: Fail, endpointSlices: Fail}
-  exemptUsers: ["system:serviceaccount:operators:*", "o'brien", 'DOMAIN\user', 'say "hi"']
-  exemptNamespaces: [sandbox, kube-system]
-certificate:
-  issuerRef: {name: ours, kind: ClusterIssuer}
-ingressClass: {default: true}
-proxy:
-  kind: DaemonSet
-  image: {tag: "2", pullPolicy: Always}
-  ingressClasses: [drawbridge, nginx]
-  classless: true
-  resolvers: ["192.0.2.53:53", "[2001:db8::53]:53"]
-  ca: {configMap: cas, key: all.pem}
-  service: {type: LoadBalancer, annotations: {a: b}, loadBalancerClass: example.com/lb, externalTrafficPolicy: Local}
-networkPolicy:
-  enabled: true
-  metricsFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]
-`,
-	"one replica, manager alone": `
-manager: {replicas: 1, shutdownDelaySeconds: 0}
-ingressClass: {enabled: false}
-proxy: {enabled: false}
-`,
-	"inside the cluster alone": `
-proxy: {service: {type: ClusterIP}, preStopSleepSeconds: 0, podDisruptionBudget: {enabled: false}}
-networkPolicy: {enabled: true}
-`,
+// variants are values that between them reach every branch of the templates, by the name of their file. test/e2e/install
+// asks a real API server what it thinks of each.
+var variants = readVariants()
+
+func readVariants() map[string]string {
+	files, err := filepath.Glob("testdata/values/*.yaml")
+	if err != nil || len(files) == 0 {
+		panic(fmt.Sprintf("testdata/values holds nothing: %v", err))
+	}
+	values := map[string]string{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			panic(err)
+		}
+		values[strings.TrimSuffix(filepath.Base(file), ".yaml")] = string(text)
+	}
+	return values
 }
 
 const namespace = "drawbridge-system"
@@ -512,7 +488,7 @@ func TestIngressClass(t *testing.T) {
 			t.Errorf("%s: IngressClass %+v", variant, class)
 		}
 	}
-	if get[*networkingv1.IngressClass](render(t, variants["one replica, manager alone"]), "drawbridge") != nil {
+	if get[*networkingv1.IngressClass](render(t, variants["manager-alone"]), "drawbridge") != nil {
 		t.Error("an IngressClass though it is switched off")
 	}
 }

@@ -60,6 +60,7 @@ func TestInstall(t *testing.T) {
 	plane := lab.Shared(t)
 	in := &installation{plane: plane, client: plane.Client(t), home: t.TempDir(), tls: filepath.Join(lab.Dir(t), "tls")}
 	startCertManager(t, plane)
+	t.Run("the API server takes every variant", in.variants)
 
 	// A busy machine must not make a webhook late, which failurePolicy Ignore would pass over in silence.
 	in.helm(t, "install", "drawbridge", chart(), "--create-namespace", "--set", "webhook.timeoutSeconds=30")
@@ -77,16 +78,37 @@ func TestInstall(t *testing.T) {
 		{"an upgrade that changes nothing is quiet", in.quietUpgrade},
 		{"a change of the policy goes live", in.policyGoesLive},
 		{"the certificate is rotated", in.rotation},
+		{"the proxy serves", in.proxyServes},
+		{"slices are handed back", in.handsBack},
 		{"without a manager", in.withoutManager},
 		{"uninstall leaves nothing behind", in.uninstall},
 	} {
-		if !t.Run(step.name, step.test) {
-			t.FailNow()
-		}
+		t.Run(step.name, step.test)
 	}
 }
 
 func chart() string { return filepath.Join(lab.Root(), "charts", "drawbridge") }
+
+// variants asks the API server what it thinks of every object that the chart can render, and stores nothing.
+func (in *installation) variants(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(lab.Root(), "test", "chart", "testdata", "values", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no values: %v", err)
+	}
+	for _, file := range files {
+		// The namespace of the release is not there yet.
+		cmd := exec.CommandContext(t.Context(), lab.Bin(t, "helm"), "template", "drawbridge", chart(), "--namespace", "default", "--values", file)
+		cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+in.home, "HELM_CONFIG_HOME="+in.home, "HELM_DATA_HOME="+in.home)
+		manifest, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		_, stderr, err := in.plane.KubectlIn(t, string(manifest), "apply", "--dry-run=server", "--validate=strict", "-f", "-")
+		if err != nil || strings.Contains(stderr, "Warning:") {
+			t.Errorf("%s: %v\n%s", filepath.Base(file), err, stderr)
+		}
+	}
+}
 
 // startCertManager installs the CRDs of cert-manager and runs its real controllers and CA injector.
 func startCertManager(t *testing.T, plane *lab.ControlPlane) {
@@ -328,11 +350,7 @@ func (in *installation) generatesSlices(t *testing.T) {
 
 // permissions asks the API server what the manager's account may do.
 func (in *installation) permissions(t *testing.T) {
-	account := in.plane.ServiceAccountKubeconfig(t, namespace, "drawbridge-manager")
-	for _, tt := range []struct {
-		may  bool
-		args string
-	}{
+	in.may(t, "drawbridge-manager", []permission{
 		{true, "list services -A"},
 		{true, "patch endpoints -n default"},
 		{true, "create endpointslices.discovery.k8s.io -n default"},
@@ -358,16 +376,34 @@ func (in *installation) permissions(t *testing.T) {
 		{false, "patch validatingwebhookconfigurations.admissionregistration.k8s.io"},
 		{false, "escalate clusterroles.rbac.authorization.k8s.io"},
 		{false, "* *"},
-	} {
-		stdout, stderr, err := in.plane.KubectlAs(t, account, "", append([]string{"auth", "can-i"}, strings.Fields(tt.args)...)...)
+	})
+	// The other way round: what it tried so far, it was let do.
+	notForbidden(t, in.manager)
+}
+
+// A permission is what an account may or may not do, as arguments of kubectl auth can-i.
+type permission struct {
+	may  bool
+	args string
+}
+
+func (in *installation) may(t *testing.T, account string, permissions []permission) {
+	t.Helper()
+	kubeconfig := in.plane.ServiceAccountKubeconfig(t, namespace, account)
+	for _, tt := range permissions {
+		stdout, stderr, err := in.plane.KubectlAs(t, kubeconfig, "", append([]string{"auth", "can-i"}, strings.Fields(tt.args)...)...)
 		if got := strings.TrimSpace(stdout); got != map[bool]string{true: "yes", false: "no"}[tt.may] {
-			t.Errorf("may %s: %q, %v\n%s", tt.args, got, err, stderr)
+			t.Errorf("%s may %s: %q, %v\n%s", account, tt.args, got, err, stderr)
 		}
 	}
-	// The other way round: what it tried so far, it was let do.
-	for line := range strings.Lines(in.manager.Output()) {
+}
+
+// notForbidden fails when the API server refused a program something for want of a permission.
+func notForbidden(t *testing.T, program *lab.Running) {
+	t.Helper()
+	for line := range strings.Lines(program.Output()) {
 		if strings.Contains(line, "is forbidden: User") {
-			t.Errorf("the manager tried what it may not: %s", line)
+			t.Errorf("tried without permission: %s", line)
 		}
 	}
 }
@@ -515,6 +551,44 @@ func (in *installation) rotation(t *testing.T) {
 		return nil
 	})
 	in.enforces(t)
+}
+
+// handsBack follows the chart's README: with the scope off, each slice is the mirroring controller's again, and the
+// Service has had an endpoint all the time.
+func (in *installation) handsBack(t *testing.T) {
+	ns := in.plane.Namespace(t)
+	in.plane.StartControllerManager(t, "endpointslice-mirroring-controller")
+	managers := func() (map[string]int, error) {
+		var list discoveryv1.EndpointSliceList
+		err := in.client.List(t.Context(), &list, client.InNamespace(ns), client.MatchingLabels{discoveryv1.LabelServiceName: "by-hand"})
+		counts := map[string]int{}
+		for _, s := range list.Items {
+			counts[s.Labels[discoveryv1.LabelManagedBy]] += len(s.Endpoints)
+		}
+		return counts, err
+	}
+	await := func(manager string) {
+		served := false
+		lab.Eventually(t, patience, func() error {
+			counts, err := managers()
+			if err != nil {
+				return err
+			}
+			if served && len(counts) == 0 {
+				t.Error("for a moment the Service had no endpoint")
+			}
+			served = served || len(counts) > 0
+			if len(counts) != 1 || counts[manager] != 1 {
+				return fmt.Errorf("endpoints by manager: %v", counts)
+			}
+			return nil
+		})
+	}
+	in.plane.Apply(t, ns, endpoints)
+	await("drawbridge.dev")
+	in.helm(t, "upgrade", "drawbridge", chart(), "--reuse-values", "--set", "policy.slices.scope=off")
+	await("endpointslicemirroring-controller.k8s.io")
+	notForbidden(t, in.manager)
 }
 
 // withoutManager shows what the failure policies do: Services and Ingresses are refused, endpoints pass.
