@@ -116,7 +116,9 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(out)
 	}
 	seed(func(m *dns.Msg) { m.Answer = records("a.test.", dns.TypeA, 60, "192.0.2.1", "127.0.0.1") })
-	seed(func(m *dns.Msg) { m.Answer = []dns.RR{cname("a.test.", 1<<31, "b.test"), cname("b.test.", 1, "a.test")} })
+	seed(func(m *dns.Msg) {
+		m.Answer = []dns.RR{cname("a.test.", 1<<31, "b.test"), cname("b.test.", 1, "a.test")}
+	})
 	seed(func(m *dns.Msg) {
 		m.Answer = append([]dns.RR{cname("a.test.", 60, "b.test")}, records("b.test.", dns.TypeAAAA, 60, "::ffff:127.0.0.1", "2001:db8::1")...)
 	})

@@ -250,11 +250,19 @@ func TestAliases(t *testing.T) {
 			records("END.test.", q.Question[0].Qtype, 300, "192.0.2.1", "2001:db8::1")...)
 	})
 	s.on("only.test", func(_ string, q, reply *dns.Msg) { reply.Answer = []dns.RR{cname(q.Question[0].Name, 300, "hop.test")} })
-	s.on("hop.test", func(_ string, q, reply *dns.Msg) { reply.Answer = []dns.RR{cname(q.Question[0].Name, 300, "target.test")} })
+	s.on("hop.test", func(_ string, q, reply *dns.Msg) {
+		reply.Answer = []dns.RR{cname(q.Question[0].Name, 300, "target.test")}
+	})
 	s.set("target.test", 300, "192.0.2.2")
-	s.on("self.test", func(_ string, q, reply *dns.Msg) { reply.Answer = []dns.RR{cname(q.Question[0].Name, 300, "self.test")} })
-	s.on("ping.test", func(_ string, q, reply *dns.Msg) { reply.Answer = []dns.RR{cname(q.Question[0].Name, 300, "pong.test")} })
-	s.on("pong.test", func(_ string, q, reply *dns.Msg) { reply.Answer = []dns.RR{cname(q.Question[0].Name, 300, "ping.test")} })
+	s.on("self.test", func(_ string, q, reply *dns.Msg) {
+		reply.Answer = []dns.RR{cname(q.Question[0].Name, 300, "self.test")}
+	})
+	s.on("ping.test", func(_ string, q, reply *dns.Msg) {
+		reply.Answer = []dns.RR{cname(q.Question[0].Name, 300, "pong.test")}
+	})
+	s.on("pong.test", func(_ string, q, reply *dns.Msg) {
+		reply.Answer = []dns.RR{cname(q.Question[0].Name, 300, "ping.test")}
+	})
 	s.on("dangling.test", func(_ string, q, reply *dns.Msg) {
 		reply.Answer = []dns.RR{cname(q.Question[0].Name, 300, "nowhere.test")}
 		reply.Rcode = dns.RcodeNameError
