@@ -138,7 +138,7 @@ func splitComment(comment string) (text string, schema map[string]any, err error
 	return strings.Join(words, " "), schema, nil
 }
 
-// schemaJSON is the JSON schema of the values: nothing that values.yaml does not name is accepted, so that a misspelt
+// schemaJSON is the JSON schema of the values: nothing that values.yaml does not name is accepted, so that a misspelled
 // value is an error and not silence.
 func schemaJSON(values value) (string, error) {
 	schema, err := schemaOf(values)

@@ -273,8 +273,8 @@ func TestPolicy(t *testing.T) {
 
 func TestSchemaRefuses(t *testing.T) {
 	for name, values := range map[string]string{
-		"a misspelt value":                   "manger: {replicas: 2}",
-		"a misspelt value inside":            "manager: {replica: 2}",
+		"a misspelled value":                 "manger: {replicas: 2}",
+		"a misspelled value inside":          "manager: {replica: 2}",
 		"no replica":                         "manager: {replicas: 0}",
 		"a number as text":                   "manager: {replicas: two}",
 		"an unknown failure policy":          "webhook: {failurePolicy: {services: Refuse}}",

@@ -337,7 +337,7 @@ func (in *installation) generatesSlices(t *testing.T) {
 		if len(list.Items) != 1 || list.Items[0].Endpoints[0].Addresses[0] != "192.0.2.77" {
 			return fmt.Errorf("slices: %+v", list.Items)
 		}
-		var ep corev1.Endpoints //nolint:staticcheck // the kind is what drawbridge is for
+		var ep corev1.Endpoints
 		if err := in.client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "by-hand"}, &ep); err != nil {
 			return err
 		}

@@ -32,8 +32,8 @@ func mountSecret(t *testing.T, c client.Client, namespace, name, folder string) 
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	content, err := os.MkdirTemp(folder, "..")
-	if err != nil {
+	content := filepath.Join(folder, fmt.Sprintf("..%d", time.Now().UnixNano()))
+	if err := os.Mkdir(content, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for key, value := range secret.Data {
