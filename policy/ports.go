@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -24,43 +22,56 @@ type EndpointPort struct {
 func PortNames(service []corev1.ServicePort, ports []EndpointPort) (names []string, matched []bool) {
 	names = make([]string, len(ports))
 	matched = make([]bool, len(service))
-	taken := func(name string) bool {
-		return slices.Contains(names, name)
+	// Maps, because nothing limits the number of ports that a Service can have.
+	type named struct {
+		name     string
+		protocol corev1.Protocol
 	}
+	wanted := make(map[named]bool, len(ports))
+	taken := make(map[string]bool, len(ports))
 	unnamed := 0
 	for i, p := range ports {
 		names[i] = p.Name
+		wanted[named{p.Name, protocol(p.Protocol)}] = true
+		taken[p.Name] = true
 		if p.Name == "" {
 			unnamed++
 		}
-		for j := range service {
-			if service[j].Name == p.Name && protocol(service[j].Protocol) == protocol(p.Protocol) {
-				matched[j] = true
-			}
+	}
+	for j, sp := range service {
+		matched[j] = wanted[named{sp.Name, protocol(sp.Protocol)}]
+	}
+	// Where the Service's only port has no name, the empty name is right as it is.
+	if unnamed == 0 || len(service) == 1 && service[0].Name == "" {
+		return names, matched
+	}
+	type target struct {
+		port     int32
+		protocol corev1.Protocol
+	}
+	free := make(map[target][]int, len(service))
+	for j, sp := range service {
+		if n := targetNumber(sp); n != 0 && sp.Name != "" && !matched[j] {
+			t := target{n, protocol(sp.Protocol)}
+			free[t] = append(free[t], j)
 		}
 	}
 	for i, p := range ports {
-		// Where the Service's only port has no name, the empty name is right as it is.
-		if p.Name != "" || len(service) == 1 && service[0].Name == "" {
+		if p.Name != "" {
 			continue
 		}
-		candidate, count := -1, 0
-		for j, sp := range service {
-			if matched[j] || sp.Name == "" || protocol(sp.Protocol) != protocol(p.Protocol) {
-				continue
-			}
-			if n := targetNumber(sp); n != 0 && n == p.Port {
-				candidate = j
-				count++
-			}
+		t := target{p.Port, protocol(p.Protocol)}
+		candidates := free[t]
+		if len(candidates) == 0 && unnamed == 1 && len(service) == 1 && !matched[0] && protocol(service[0].Protocol) == t.protocol {
+			candidates = []int{0}
 		}
-		if count == 0 && unnamed == 1 && len(service) == 1 && !matched[0] && protocol(service[0].Protocol) == protocol(p.Protocol) {
-			candidate, count = 0, 1
+		if len(candidates) != 1 || taken[service[candidates[0]].Name] {
+			continue
 		}
-		if count == 1 && !taken(service[candidate].Name) {
-			names[i] = service[candidate].Name
-			matched[candidate] = true
-		}
+		j := candidates[0]
+		names[i], matched[j] = service[j].Name, true
+		taken[names[i]] = true
+		delete(free, t)
 	}
 	return names, matched
 }

@@ -114,10 +114,25 @@ func filled(svc *corev1.Service, name string) string {
 	return fmt.Sprintf("must be '%s', as Service '%s' calls that port: they are matched by name", quoted(name), quoted(svc.Name))
 }
 
-// unserved says that a Service port has no endpoints.
-func unserved(svc *corev1.Service, i int) string {
-	p := svc.Spec.Ports[i]
-	return fmt.Sprintf("port %d ('%s') of Service '%s' has no endpoints: a port must have the same name and protocol", p.Port, quoted(p.Name), quoted(svc.Name))
+// unserved tells which ports of a Service have no endpoints: a few of them in a finding each, the others by number.
+func unserved(svc *corev1.Service, matched []bool, path *field.Path, warn func(*field.Error)) {
+	const limit = 4
+	left := 0
+	for i, ok := range matched {
+		switch {
+		case ok:
+		case left < limit:
+			p := svc.Spec.Ports[i]
+			warn(field.Required(path, fmt.Sprintf("port %d ('%s') of Service '%s' has no endpoints: a port must have the same name and protocol",
+				p.Port, quoted(p.Name), quoted(svc.Name))))
+			left++
+		default:
+			left++
+		}
+	}
+	if left > limit {
+		warn(field.Required(path, fmt.Sprintf("and %d more ports of Service '%s' must have endpoints of their name", left-limit, quoted(svc.Name))))
+	}
 }
 
 var portNamesWhy = "kube-proxy and every Ingress controller match the ports of a Service to its endpoints by name and protocol, " +

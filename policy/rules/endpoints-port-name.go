@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -93,16 +94,15 @@ subsets:
 			}
 		}
 		if anyOf(matched) {
-			// Slices that somebody wrote beside the Endpoints may serve the other ports.
+			// Slices that somebody wrote beside the Endpoints may serve the other ports; those that are copies of
+			// the Endpoints only show what they were before.
 			for _, slice := range p.World.EndpointSlices(ep.Namespace, ep.Name) {
-				_, some := policy.PortNames(svc.Spec.Ports, slicePorts(slice))
-				merge(matched, some)
-			}
-			for i, ok := range matched {
-				if !ok {
-					p.Warn(field.Required(subsetsPath, unserved(svc, i)))
+				if _, copied := reservedManagers[slice.Labels[discoveryv1.LabelManagedBy]]; !copied {
+					_, some := policy.PortNames(svc.Spec.Ports, slicePorts(slice))
+					merge(matched, some)
 				}
 			}
+			unserved(svc, matched, subsetsPath, p.Warn)
 			return
 		}
 		at := 0

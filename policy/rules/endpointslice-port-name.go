@@ -113,11 +113,7 @@ endpoints:
 				merge(matched, some)
 			}
 		}
-		for i, ok := range matched {
-			if !ok {
-				p.Warn(field.Required(portsPath, unserved(svc, i)))
-			}
-		}
+		unserved(svc, matched, portsPath, p.Warn)
 	},
 }
 

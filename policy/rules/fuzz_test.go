@@ -2,11 +2,14 @@ package rules
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/randfill"
 
 	"drawbridge.dev/drawbridge/policy"
@@ -95,5 +98,29 @@ func BenchmarkReview(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// TestReviewOfManyPorts holds that an object as large as the API server lets it be costs no more than its length:
+// nothing limits the ports of a Service, and whoever may write one must not be able to stop the webhook.
+func TestReviewOfManyPorts(t *testing.T) {
+	const n = 20000
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "a"}}
+	ep := &corev1.Endpoints{ObjectMeta: svc.ObjectMeta, Subsets: make([]corev1.EndpointSubset, 1)}
+	for i := range int32(n) {
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: fmt.Sprint("p", i), Port: i + 1})
+		ep.Subsets[0].Ports = append(ep.Subsets[0].Ports, corev1.EndpointPort{Port: i + 1})
+	}
+	res := All().Review(policy.Request{Object: ep, World: policy.NewIndex(svc)})
+	if len(res.Fixed) != n || len(res.Denied)+len(res.Warned) > 0 {
+		t.Errorf("fixed %d, denied %d, warned %d", len(res.Fixed), len(res.Denied), len(res.Warned))
+	}
+	ep.Subsets[0].Ports = ep.Subsets[0].Ports[:1]
+	res = All().Review(policy.Request{Object: ep, World: policy.NewIndex(svc)})
+	if len(res.Fixed) != 1 || len(res.Warned) != 5 {
+		t.Errorf("fixed %d, warned %d", len(res.Fixed), len(res.Warned))
+	}
+	if got := res.Warned[4].Message(); !strings.Contains(got, "and 19995 more ports") {
+		t.Error(got)
 	}
 }

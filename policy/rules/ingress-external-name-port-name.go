@@ -3,7 +3,6 @@ package rules
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -177,13 +176,21 @@ func numberOf(svc *corev1.Service, name string) string {
 }
 
 // namers are the Ingresses that name a port of a Service, and the names, each once.
-type namers struct{ ingresses, ports []string }
+type namers struct {
+	ingresses, ports []string
+	seen             map[string]bool
+}
 
+// add is called Ingress by Ingress.
 func (n *namers) add(ingress, port string) {
-	if !slices.Contains(n.ingresses, ingress) {
+	if last := len(n.ingresses) - 1; last < 0 || n.ingresses[last] != ingress {
 		n.ingresses = append(n.ingresses, ingress)
 	}
-	if !slices.Contains(n.ports, port) {
+	if !n.seen[port] {
+		if n.seen == nil {
+			n.seen = map[string]bool{}
+		}
+		n.seen[port] = true
 		n.ports = append(n.ports, port)
 	}
 }

@@ -24,6 +24,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
@@ -514,6 +515,9 @@ func TestNamesakes(t *testing.T) {
 			t.Errorf("%s stands twice", i.ID)
 		}
 		ids[i.ID] = true
+		if msgs := validation.IsQualifiedName(policy.AllowPrefix + i.ID); len(msgs) > 0 {
+			t.Errorf("%s can not be exempted: %v", i.ID, msgs)
+		}
 		if _, err := os.Stat(i.ID + ".go"); err != nil {
 			t.Error(err)
 		}
