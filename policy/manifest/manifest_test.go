@@ -384,3 +384,14 @@ func TestReadHostile(t *testing.T) {
 		})
 	}
 }
+
+// Nothing in a name or a text moves the cursor of who reads an error.
+func TestErrorIsOneSafeLine(t *testing.T) {
+	f := Read("a\x1b[2J\nb.yaml", []byte("kind: Service\napiVersion: v1\n\"spec\\e[31m\\u202e\\n\": 1\n"), Options{})
+	if len(f.Errors) != 1 {
+		t.Fatalf("%d errors", len(f.Errors))
+	}
+	if got := f.Errors[0].Error(); strings.ContainsAny(got, "\x1b\n\u202e") || !strings.Contains(got, "unknown field") || !strings.Contains(got, ":3: ") {
+		t.Errorf("%q", got)
+	}
+}
