@@ -275,7 +275,7 @@ func (p *Proxy) load(ctx context.Context, path string, c certificate, known bool
 			return "", err
 		}
 	}
-	err = p.worker.says(ctx, "set ssl cert "+path, []byte(c.text), "transaction created")
+	err = p.worker.says(ctx, "set ssl cert "+path, []byte(c.text), "Transaction ")
 	if err == nil {
 		err = p.worker.says(ctx, "commit ssl cert "+path, nil, "Success!")
 	}

@@ -108,7 +108,8 @@ func config(o Options, list string) ([]byte, error) {
 		return nil, err
 	}
 	mapPath := path.Join(dir, mapFile)
-	routing := strings.NewReplacer("@BINDS@", binds, "@MAP@", mapPath, "@STRIP@", strip()).Replace(routingText)
+	routing := strings.NewReplacer("@BINDS@", binds, "@MAP@", mapPath, "@STRIP@", strip(),
+		"@NORMALIZE-WALK@", normalize("walk"), "@NORMALIZE-REWRITES@", normalize("rewrites")).Replace(routingText)
 	if o.AccessLog {
 		routing += accessLog
 	}
@@ -177,6 +178,25 @@ func binds(o Options, dir, list string) (string, error) {
 		return "", errors.New("there must be an address to listen on, for HTTP or for HTTPS")
 	}
 	return strings.Join(lines, "\n"), nil
+}
+
+// normalize brings the path, and the path alone, to the form of RFC 3986, section 6.2.2, without empty elements. The
+// query is put aside meanwhile: it may be signed as it stands, and a bare '%' in it harms nobody. "strict" and "full"
+// are more than a taste: where such a normalizer has a condition but no option, HAProxy 2.6 runs another one in its
+// place (haproxy/haproxy issue 3493).
+func normalize(when string) string {
+	lines := []string{
+		`http-request return status 400 content-type text/plain string "400 bad request: no fragment belongs here\n" if WHEN { path -m sub -- \# }`,
+		`http-request set-var(txn.query) query if WHEN { path -m sub % }`,
+		`http-request set-pathq %[path] if WHEN { path -m sub % }`,
+		`http-request normalize-uri percent-to-uppercase strict if WHEN { path -m sub % }`,
+		`http-request normalize-uri percent-decode-unreserved strict if WHEN { path -m sub % }`,
+		`http-request set-pathq %[path]?%[var(txn.query)] if WHEN { var(txn.query) -m found }`,
+		`http-request normalize-uri path-merge-slashes if WHEN`,
+		`http-request normalize-uri path-strip-dot if WHEN`,
+		`http-request normalize-uri path-strip-dotdot full if WHEN`,
+	}
+	return strings.ReplaceAll("  "+strings.Join(lines, "\n  "), "WHEN", when)
 }
 
 // strip takes the sum of lengths in a record's fourth field off the path, a bit at a time: no converter of HAProxy 2.6

@@ -98,8 +98,8 @@ func NewProxy(o ProxyOptions) (*Proxy, error) {
 	return &Proxy{
 		options: o,
 		dir:     folder(o.RunDir),
-		worker:  cli{filepath.Join(o.RunDir, statsSocket)},
-		master:  cli{filepath.Join(o.RunDir, masterSocket)},
+		worker:  cli{socket: filepath.Join(o.RunDir, statsSocket)},
+		master:  cli{socket: filepath.Join(o.RunDir, masterSocket), master: true},
 		log:     o.Log,
 	}, nil
 }
@@ -167,10 +167,13 @@ func (p *Proxy) attach(ctx context.Context) error {
 	return p.wait(ctx)
 }
 
-// wait returns when the worker answers.
+// wait returns when the worker answers, and the master too.
 func (p *Proxy) wait(ctx context.Context) error {
 	for {
 		_, err := p.worker.identity(ctx)
+		if err == nil {
+			_, err = p.workers(ctx)
+		}
 		if err == nil {
 			return nil
 		}
@@ -367,7 +370,11 @@ type processes struct {
 	failed  int
 }
 
+// workers asks the master. While the master starts anew its socket takes connections that nobody will answer, so no
+// attempt waits for long.
 func (p *Proxy) workers(ctx context.Context) (processes, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
 	answer, err := p.master.send(ctx, "show proc", nil)
 	if err != nil {
 		return processes{}, err

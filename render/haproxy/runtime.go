@@ -16,6 +16,8 @@ import (
 // kept open stays with a worker that was replaced.
 type cli struct {
 	socket string
+	// master is set for the master's socket, which keeps a connection open until the other side says that it is done.
+	master bool
 }
 
 // maxCommand bounds a command with its payload: HAProxy 2.6 hangs at 16,384 bytes and drops what is beyond.
@@ -53,6 +55,11 @@ func (r cli) send(ctx context.Context, command string, payload []byte) (string, 
 	defer stop()
 	if _, err := conn.Write(message); err != nil {
 		return "", fmt.Errorf("command %q: %w", command, err)
+	}
+	if half, ok := conn.(*net.UnixConn); ok && r.master {
+		if err := half.CloseWrite(); err != nil {
+			return "", fmt.Errorf("command %q: %w", command, err)
+		}
 	}
 	answer, err := io.ReadAll(conn)
 	if err != nil {
