@@ -56,12 +56,13 @@ func (p *plan) idle() bool {
 	return len(p.apply) == 0 && len(p.remove) == 0 && !p.label && !p.unlabel
 }
 
-// read gathers the world of one Endpoints. fallback reads Endpoints whose managedFields the reader doesn't have.
+// read gathers the world of one Endpoints. fallback reads Endpoints whose managedFields the reader doesn't have and
+// that may be ours: those of the endpoints controller, which are most of a cluster's, are not read again.
 func read(ctx context.Context, r, fallback client.Reader, key types.NamespacedName, ingresses bool) (world, error) {
 	var w world
 	ep, svc := &corev1.Endpoints{}, &corev1.Service{}
 	err := r.Get(ctx, key, ep)
-	if err == nil && len(ep.ManagedFields) == 0 {
+	if err == nil && len(ep.ManagedFields) == 0 && !kept(ep) {
 		ep = &corev1.Endpoints{}
 		err = fallback.Get(ctx, key, ep)
 	}

@@ -1,14 +1,18 @@
 package slices
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"drawbridge.dev/drawbridge/policy"
 )
@@ -184,5 +188,54 @@ func TestQuiet(t *testing.T) {
 	}
 	if len(got) != 1 || got[0] != "something else" {
 		t.Errorf("heard %q", []string(got))
+	}
+}
+
+// reads counts what is read, and gives everything as it is.
+type reads struct {
+	client.Reader
+	ep    *corev1.Endpoints
+	count int
+}
+
+func (r *reads) Get(_ context.Context, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	if ep, ok := o.(*corev1.Endpoints); ok {
+		r.count++
+		r.ep.DeepCopyInto(ep)
+		return nil
+	}
+	return apierrors.NewNotFound(corev1.Resource("services"), key.Name)
+}
+
+func (*reads) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
+
+// A cache may strip managedFields; without them a foreign keeper can't be seen. They are read from the API server then,
+// but not for the Endpoints of pods, of which a cluster has thousands.
+func TestStrippedManagedFields(t *testing.T) {
+	full := labelled(endpoints())
+	for name, tt := range map[string]struct {
+		change func(*corev1.Endpoints)
+		live   int
+	}{
+		"stripped": {func(ep *corev1.Endpoints) { ep.ManagedFields = nil }, 1},
+		"kept":     {func(*corev1.Endpoints) {}, 0},
+		"of pods": {func(ep *corev1.Endpoints) {
+			ep.ManagedFields, ep.Labels = nil, map[string]string{endpointsManagedBy: "endpoint-controller"}
+		}, 0},
+		"of pods and ours": {func(ep *corev1.Endpoints) {
+			ep.ManagedFields, ep.Labels[endpointsManagedBy] = nil, "endpoint-controller"
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cached, live := &reads{ep: full.DeepCopy()}, &reads{ep: full}
+			tt.change(cached.ep)
+			w, err := read(t.Context(), cached, live, types.NamespacedName{Namespace: "team", Name: "ext"}, false)
+			if err != nil || w.ep == nil {
+				t.Fatalf("%v, %v", w.ep, err)
+			}
+			if live.count != tt.live {
+				t.Errorf("%d live reads, want %d", live.count, tt.live)
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@
 package slices_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,8 +26,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-
-	"context"
 
 	"drawbridge.dev/drawbridge/policy"
 	render "drawbridge.dev/drawbridge/render/slices"
