@@ -22,10 +22,10 @@ import (
 	"drawbridge.dev/drawbridge/webhook"
 )
 
-// neighbours is a World where every name is a Service.
-type neighbours struct{ policy.Nothing }
+// crowd is a World where every name is a Service.
+type crowd struct{ policy.Nothing }
 
-func (neighbours) Service(namespace, name string) *corev1.Service {
+func (crowd) Service(namespace, name string) *corev1.Service {
 	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	if strings.HasPrefix(name, "alias") {
 		s.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: name + ".example.com"}
@@ -56,7 +56,7 @@ func FuzzReview(f *testing.F) {
 	registry := prometheus.NewRegistry()
 	webhook.Register(m, webhook.Options{
 		Book: rules.All(), Metrics: webhook.NewMetrics(registry), Policy: policy.DefaultConfig,
-		World: func(context.Context) policy.World { return neighbours{} },
+		World: func(context.Context) policy.World { return crowd{} },
 	})
 	kinds := []struct {
 		path string

@@ -263,9 +263,9 @@ func TestMending(t *testing.T) {
 		}
 	})
 	t.Run("a finding that the old object had is not fixed", func(t *testing.T) {
-		labelled := strings.Replace(before, `"name":"x"`, `"name":"x","labels":{"a":"b"}`, 1)
+		withLabel := strings.Replace(before, `"name":"x"`, `"name":"x","labels":{"a":"b"}`, 1)
 		got := s.review(t, "/mutate/ingress", admissionv1.AdmissionRequest{
-			Operation: admissionv1.Update, Object: raw(labelled), OldObject: raw(before),
+			Operation: admissionv1.Update, Object: raw(withLabel), OldObject: raw(before),
 		})
 		if !got.Allowed || got.Patch != nil || len(got.Warnings) != 0 {
 			t.Errorf("%+v", got)
@@ -275,16 +275,16 @@ func TestMending(t *testing.T) {
 
 func TestRatchet(t *testing.T) {
 	s := serve(t)
-	labelled := strings.Replace(badService, `"name":"x"`, `"name":"x","labels":{"a":"b"}`, 1)
+	withLabel := strings.Replace(badService, `"name":"x"`, `"name":"x","labels":{"a":"b"}`, 1)
 	for user, want := range map[string]int{"jane": 1, "system:serviceaccount:flux-system:kustomize-controller": 0} {
-		req := admissionv1.AdmissionRequest{Operation: admissionv1.Update, Object: raw(labelled), OldObject: raw(badService)}
+		req := admissionv1.AdmissionRequest{Operation: admissionv1.Update, Object: raw(withLabel), OldObject: raw(badService)}
 		req.UserInfo.Username = user
 		got := s.review(t, "/validate/service", req)
 		if !got.Allowed || len(got.Warnings) != want {
 			t.Errorf("%s: allowed %v, warnings %q", user, got.Allowed, got.Warnings)
 		}
 		// What the update brings itself is said to everybody.
-		req.Object = raw(strings.Replace(labelled, `"labels"`, `"annotations":{"test/warn":"x"},"labels"`, 1))
+		req.Object = raw(strings.Replace(withLabel, `"labels"`, `"annotations":{"test/warn":"x"},"labels"`, 1))
 		if got := s.review(t, "/validate/service", req); len(got.Warnings) != want+1 {
 			t.Errorf("%s: warnings %q", user, got.Warnings)
 		}

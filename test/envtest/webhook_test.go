@@ -92,7 +92,7 @@ spec:
 	}
 }
 
-// badBefore has objects that were bad before the webhook came: they can be labelled, which neither mends them nor
+// badBefore has objects that were bad before the webhook came: they can be given a label, which neither mends them nor
 // changes their traffic, and not be made worse.
 func badBefore(t *testing.T, m *manager, namespace string) {
 	ctx := t.Context()
@@ -110,7 +110,7 @@ func badBefore(t *testing.T, m *manager, namespace string) {
 
 	_, stderr, err := m.cluster.Kubectl(t, "label", "service", "bad", "team=a", "-n", namespace)
 	if err != nil {
-		t.Fatalf("an object that was bad before can't be labelled: %s", stderr)
+		t.Fatalf("an object that was bad before can't be given a label: %s", stderr)
 	}
 	if !strings.Contains(stderr, "Warning: spec.externalName") || !strings.Contains(stderr, "(service-external-name-ip)") {
 		t.Errorf("the user saw no warning: %q", stderr)
@@ -130,11 +130,11 @@ func badBefore(t *testing.T, m *manager, namespace string) {
 	get(&ingress, "old")
 	for key := range ingress.Annotations {
 		if strings.Contains(key, "ingress.kubernetes.io/") || strings.HasPrefix(key, "drawbridge.dev/") {
-			t.Errorf("labelling changed the traffic: annotation %s=%q", key, ingress.Annotations[key])
+			t.Errorf("a new label changed the traffic: annotation %s=%q", key, ingress.Annotations[key])
 		}
 	}
 	if diff := cmp.Diff(*spec, ingress.Spec); diff != "" {
-		t.Errorf("labelling changed the spec: %s", diff)
+		t.Errorf("a new label changed the spec: %s", diff)
 	}
 
 	// A service account is no person and reads no warnings of what was there before.
