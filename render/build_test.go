@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -215,6 +216,55 @@ func FuzzBuild(f *testing.F) {
 			}
 			if got := kept.Model(); !reflect.DeepEqual(got, m) {
 				t.Errorf("one by one:\n%s\nat once:\n%s", printModel(got), printModel(m))
+			}
+		}
+	})
+}
+
+// FuzzText puts any text into every place where an object may hold some.
+func FuzzText(f *testing.F) {
+	f.Add("a.example.com", "/foo", "Prefix", "ext", "site.example.org", "/bar", "www.example.org:80", "cert.example.org", "https", "192.0.2.1", "http")
+	f.Add("*.example.com", "/foo(/|$)(.*)", "ImplementationSpecific", "ext", "192.0.2.1", "/bar/$2", "$host", "", "grpc", "::1", "")
+	f.Add("", "/%2e%2e/%7e", "Exact", "ext", "in.other.svc", "/$1$2", "[::1]:443", "*.example.org", "HTTPS", "fe80::1%eth0", "https")
+	f.Add("a\n\nb", "/a|b %[env(X)]\"'", "Regular", "a b", "https://x/${Y}", "//", "a b:0", "1.2.3.4", "FCGI", "169.254.169.254", "\r\n")
+	book := rules.All()
+	f.Fuzz(func(t *testing.T, host, path, match, service, external, rewrite, vhost, serverName, protocol, address, portName string) {
+		for _, prefix := range []string{"ingress.kubernetes.io/", "nginx.ingress.kubernetes.io/"} {
+			class := strings.TrimSuffix(prefix, ".ingress.kubernetes.io/")
+			if class != "nginx" {
+				class = "drawbridge"
+			}
+			kind := networkingv1.PathType(match)
+			backend := func(name string) networkingv1.IngressBackend {
+				return networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: name, Port: networkingv1.ServiceBackendPort{Number: 443}}}
+			}
+			ing := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "i", Annotations: map[string]string{
+				prefix + "rewrite-target": rewrite, prefix + "upstream-vhost": vhost, prefix + "backend-protocol": protocol,
+				prefix + "tls-server-name": serverName, prefix + "proxy-ssl-name": serverName,
+			}}}
+			root := backend(service)
+			ing.Spec.IngressClassName, ing.Spec.DefaultBackend = &class, &root
+			ing.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{host, rewrite}, SecretName: service}}
+			ing.Spec.Rules = []networkingv1.IngressRule{{Host: host, IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{
+				Paths: []networkingv1.HTTPIngressPath{
+					{Path: path, PathType: &kind, Backend: backend(service)}, {Path: path, Backend: backend("raw")}, {Path: rewrite, Backend: backend("ext")},
+				},
+			}}}}
+			ext := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "ext"}}
+			ext.Spec.Type, ext.Spec.ExternalName = corev1.ServiceTypeExternalName, external
+			raw := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "raw"}}
+			raw.Spec.Ports = []corev1.ServicePort{{Name: "https", Port: 443}, {Name: portName, Port: 80}}
+			number := int32(443)
+			slice := &discoveryv1.EndpointSlice{
+				ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: "raw-1", Labels: map[string]string{discoveryv1.LabelServiceName: "raw"}},
+				AddressType: discoveryv1.AddressTypeIPv4,
+				Ports:       []discoveryv1.EndpointPort{{Name: &portName, Port: &number}},
+				Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address, "192.0.2.7"}}},
+			}
+			s := render.NewSnapshot(ing, ext, raw, slice)
+			for _, o := range []render.Options{{Book: book, Classes: []string{class}}, {Classes: []string{class}}} {
+				m, problems := render.Build(s, o)
+				checkModel(t, m, problems)
 			}
 		}
 	})

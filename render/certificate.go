@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,13 +36,18 @@ func (b *builder) certificateFor(host string, ingresses []*ingress) (*model.Cert
 		problems = nil
 		for _, i := range in.tlsFor(host) {
 			entry := &in.object.Spec.TLS[i]
-			field := fmt.Sprintf("spec.tls[%d]", i)
-			tell := func(kind Kind, text string) {
-				problems = append(problems, Problem{kind, b.origin("Ingress", in.name, field), line(text)})
+			field := func() string { return "spec.tls[" + strconv.Itoa(i) + "]" }
+			// Hosts times entries may be a million: what will not be listed is not put into words.
+			tell := func(kind Kind, words ...string) {
+				if len(problems) <= maxListed {
+					problems = append(problems, Problem{kind, b.origin("Ingress", in.name, field()), line(strings.Join(words, ""))})
+				}
 			}
-			if denied := in.denied.of(field); len(denied) > 0 {
-				tell(Denied, "certificate is left out: "+strings.Join(denied, "; "))
-				continue
+			if in.denied.any() {
+				if denied := in.denied.of(field()); len(denied) > 0 {
+					tell(Denied, "certificate is left out: ", strings.Join(denied, "; "))
+					continue
+				}
 			}
 			n := name{Namespace: in.name.Namespace, Name: entry.SecretName}
 			switch {
@@ -49,23 +55,23 @@ func (b *builder) certificateFor(host string, ingresses []*ingress) (*model.Cert
 				tell(BadCertificate, "must name a Secret; there is no default certificate")
 				continue
 			case !isName(n.Name) || len(n.String()) > maxID:
-				tell(BadCertificate, quote(n.Name)+" must be the name of a Secret")
+				tell(BadCertificate, "'", n.Name, "' must be the name of a Secret")
 				continue
 			}
 			pair := b.keyPair(n)
 			if pair.err != nil {
-				tell(BadCertificate, "Secret "+quote(n.Name)+" "+pair.err.Error())
+				tell(BadCertificate, "Secret '", n.Name, "' ", pair.err.Error())
 				continue
 			}
 			if chosen != nil {
 				if chosen.ID != n.String() {
-					tell(Conflict, "host "+quote(host)+" already has the certificate "+quote(chosen.ID))
+					tell(Conflict, "host '", host, "' already has the certificate '", chosen.ID, "'")
 				}
 				continue
 			}
-			chosen = &model.Certificate{ID: n.String(), PEM: pair.pem, Origin: b.origin("Ingress", in.name, field)}
+			chosen = &model.Certificate{ID: n.String(), PEM: pair.pem, Origin: b.origin("Ingress", in.name, field())}
 			if host != "" && pair.leaf.VerifyHostname(strings.Replace(host, "*.", "any.", 1)) != nil {
-				tell(Notice, "certificate in Secret "+quote(n.Name)+" does not bear the host "+quote(host))
+				tell(Notice, "certificate in Secret '", n.Name, "' does not bear the host '", host, "'")
 			}
 		}
 		problems = append(before, abridge(problems, b.origin("Ingress", in.name, "spec.tls"))...)

@@ -178,9 +178,11 @@ func denialsOf(findings []policy.Finding) denials {
 	return d
 }
 
+func (d *denials) any() bool { return len(d.all) > 0 || len(d.parts) > 0 }
+
 // of is what denies a part: findings of its own, of the rule that it is in, and of the whole Ingress.
 func (d *denials) of(field string) []string {
-	if len(d.all) == 0 && len(d.parts) == 0 {
+	if !d.any() {
 		return nil
 	}
 	list := slices.Clone(d.all)

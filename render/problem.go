@@ -2,7 +2,6 @@ package render
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -87,8 +86,7 @@ func abridge(problems []Problem, whole model.Origin) []Problem {
 	if len(problems) <= maxListed {
 		return problems
 	}
-	more := len(problems) - maxListed
-	return append(problems[:maxListed:maxListed], Problem{problems[maxListed].Kind, whole, fmt.Sprintf("%d more problems are not listed", more)})
+	return append(problems[:maxListed:maxListed], Problem{problems[maxListed].Kind, whole, "there are more problems, which are not listed"})
 }
 
 // maxLine bounds what an object can put into a message, in bytes.
