@@ -110,9 +110,6 @@ func config(o Options, list string) ([]byte, error) {
 	mapPath := path.Join(dir, mapFile)
 	routing := strings.NewReplacer("@BINDS@", binds, "@MAP@", mapPath, "@STRIP@", strip(),
 		"@NORMALIZE-WALK@", normalize("walk"), "@NORMALIZE-REWRITES@", normalize("rewrites")).Replace(routingText)
-	if o.AccessLog {
-		routing += accessLog
-	}
 	b.WriteString(routing)
 
 	if o.Metrics != "" {
@@ -145,10 +142,6 @@ func base(line func(string, ...any), o Options) {
 	line(`  http-error status 408 content-type text/plain string "408 request timeout\n"`)
 }
 
-// accessLog takes the Host as it came, before the record replaces it; json() escapes what a client wrote.
-const accessLog = `  http-request set-var(txn.logged) req.hdr(host)
-`
-
 // logFormat is one JSON object; the service and the pool are tokens, all else that is text goes through json().
 const logFormat = `{"time":"%T","client":"%ci","method":"%[method,json(utf8s)]","host":"%[var(txn.logged),json(utf8s)]",` +
 	`"path":"%[capture.req.uri,json(utf8s)]","status":%ST,"bytes":%B,"service":"%[var(txn.r),field(7,|)]","state":"%tsc","ms":%Ta}`
@@ -172,7 +165,8 @@ func binds(o Options, dir, list string) (string, error) {
 		lines = append(lines, fmt.Sprintf("  bind %s ssl crt-list %s alpn h2,http/1.1", address, path.Join(dir, list)))
 	}
 	if o.AccessLog {
-		lines = append(lines, "  log global", "  log-format '"+logFormat+"'")
+		// The Host as it came, before the record replaces it.
+		lines = append(lines, "  log global", "  log-format '"+logFormat+"'", "  http-request set-var(txn.logged) req.hdr(host)")
 	}
 	if len(lines) == 0 {
 		return "", errors.New("there must be an address to listen on, for HTTP or for HTTPS")

@@ -29,7 +29,7 @@ import (
 	"drawbridge.dev/drawbridge/render/model"
 )
 
-const binary = "/usr/sbin/haproxy"
+const program = "/usr/sbin/haproxy"
 
 // running is a HAProxy of the test's own, on ports and in a folder of its own.
 type running struct {
@@ -49,7 +49,7 @@ func run(t *testing.T, change func(*ProxyOptions)) *running {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	o := ProxyOptions{
-		Binary: binary,
+		Binary: program,
 		Options: Options{
 			RunDir: dir, HTTP: []string{freePort(t)}, HTTPS: []string{freePort(t)}, Threads: 2,
 			ConnectTimeout: 500 * time.Millisecond, ServerTimeout: 2 * time.Second, HardStopAfter: 2 * time.Second,

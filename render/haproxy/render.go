@@ -256,6 +256,14 @@ func (s State) Len() int {
 	return n
 }
 
+// String tells how much there is; the keys of certificates are no one's to print.
+func (s State) String() string {
+	return fmt.Sprintf("%d hosts, %d lines, %d certificates", len(s.fragments), s.Len(), len(s.certificates))
+}
+
+// GoString is String: a State hides its parts from every way of printing.
+func (s State) GoString() string { return s.String() }
+
 // Map writes the map, 'key value' in a line, in an order that depends on what is in it only.
 func (s State) Map() []byte {
 	size := 0
