@@ -108,7 +108,7 @@ type Result struct {
 // Every finding is judged by the level of its rule, the author's exemption, the ratchet and its fix, in this order.
 //
 // The ratchet: on an update, a finding that the old object already had is neither denied nor fixed, so that an old
-// object can still be edited and labelling it never changes its traffic. Findings are the same if rule, field path
+// object can still be edited, and a new label never changes its traffic. Findings are the same if rule, field path
 // without indices and bad value are; the old object is judged in today's World.
 //
 // An object of another kind passes.
@@ -236,8 +236,8 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 func identity(e *field.Error) string {
 	path := make([]byte, 0, len(e.Field))
 	for i := 0; i < len(e.Field); i++ {
-		switch c := e.Field[i]; {
-		case c == '[':
+		c := e.Field[i]
+		if c == '[' {
 			// An index is dropped; a map key, such as an annotation's name, stays.
 			end := strings.IndexByte(e.Field[i:], ']')
 			if end > 1 && strings.Trim(e.Field[i+1:i+end], "0123456789") == "" {
@@ -245,10 +245,8 @@ func identity(e *field.Error) string {
 				path = append(path, "[]"...)
 				continue
 			}
-			path = append(path, c)
-		default:
-			path = append(path, c)
 		}
+		path = append(path, c)
 	}
 	return fmt.Sprintf("%s\x00%s\x00%v", path, e.Type, e.BadValue)
 }

@@ -64,7 +64,7 @@ func told(r Result) string {
 			out = append(out, s)
 		}
 	}
-	return strings.Join(out, " ")
+	return strings.Join(out, ", ")
 }
 
 func TestReviewJudges(t *testing.T) {
@@ -97,9 +97,9 @@ func TestReviewJudges(t *testing.T) {
 	}{
 		"nothing found":    {book(deny), Request{Object: service("fine")}, ""},
 		"denied":           {book(deny), Request{Object: service("bad")}, "D:d"},
-		"every finding":    {book(deny), Request{Object: service("bad", "bad")}, "D:d D:d"},
-		"every rule":       {book(deny, fix, unfixable), Request{Object: service("bad", "mend")}, "D:d W:u F:f"},
-		"fixed":            {book(fix), Request{Object: service("mend", "mend")}, "F:f F:f"},
+		"every finding":    {book(deny), Request{Object: service("bad", "bad")}, "D:d, D:d"},
+		"every rule":       {book(deny, fix, unfixable), Request{Object: service("bad", "mend")}, "D:d, W:u, F:f"},
+		"fixed":            {book(fix), Request{Object: service("mend", "mend")}, "F:f, F:f"},
 		"no fix to hand":   {book(unfixable), Request{Object: service("bad")}, "W:u"},
 		"unfixed denies":   {book(unfixableDeny), Request{Object: service("bad")}, "D:u"},
 		"mild":             {book(mild), Request{Object: service()}, "W:m"},
@@ -126,10 +126,10 @@ func TestReviewJudges(t *testing.T) {
 		"ratcheted":          {book(deny), Request{Object: service("bad"), Old: service("bad")}, "W:d+r"},
 		"ratcheted guard":    {book(guard), Request{Object: service("bad"), Old: service("bad")}, "W:d+r"},
 		"ratchet, moved":     {book(deny), Request{Object: service("fine", "bad"), Old: service("bad", "fine")}, "W:d+r"},
-		"ratchet, one more":  {book(deny), Request{Object: service("bad", "bad"), Old: service("bad")}, "D:d W:d+r"},
+		"ratchet, one more":  {book(deny), Request{Object: service("bad", "bad"), Old: service("bad")}, "D:d, W:d+r"},
 		"ratchet, two of us": {book(deny), Request{Object: service("bad"), Old: service("bad", "bad")}, "W:d+r"},
 		"ratchet, new":       {book(deny), Request{Object: service("bad"), Old: service("fine")}, "D:d"},
-		"ratchet, fix":       {book(fix), Request{Object: service("mend", "mend"), Old: service("mend")}, "W:f+r F:f"},
+		"ratchet, fix":       {book(fix), Request{Object: service("mend", "mend"), Old: service("mend")}, "W:f+r, F:f"},
 		"ratchet, the exemption of old goes": {book(deny), Request{
 			Object: service("bad"), Old: annotated(service("bad"), "drawbridge.dev/allow-d", "known")}, "W:d+r"},
 		"ratchet, old of another kind": {book(deny), Request{Object: service("bad"), Old: &corev1.Endpoints{}}, "D:d"},
@@ -154,7 +154,7 @@ func TestReviewPassesOn(t *testing.T) {
 	if got := told(book(noWord("f", "mend", Same(Fix), "http"), second).Review(req)); got != "F:f" {
 		t.Error(got)
 	}
-	if got := told(book(second, noWord("f", "mend", Same(Fix), "http")).Review(req)); got != "D:second F:f" {
+	if got := told(book(second, noWord("f", "mend", Same(Fix), "http")).Review(req)); got != "D:second, F:f" {
 		t.Error(got)
 	}
 	if diff := cmp.Diff(service("mend"), req.Object); diff != "" {
@@ -172,15 +172,15 @@ func TestReviewFailedFix(t *testing.T) {
 			p.reports[0].fix = func(*corev1.Service) {}
 		}
 	}
-	if got := told(book(r).Review(Request{Object: service("mend")})); got != "W:f F:f" {
+	if got := told(book(r).Review(Request{Object: service("mend")})); got != "W:f, F:f" {
 		t.Error(got)
 	}
 	r.Unfixed = Deny
-	if got := told(book(r).Review(Request{Object: service("mend")})); got != "D:f F:f" {
+	if got := told(book(r).Review(Request{Object: service("mend")})); got != "D:f, F:f" {
 		t.Error(got)
 	}
 	// What the ratchet left alone is not told twice.
-	if got := told(book(r).Review(Request{Object: service("mend", "mend", "fine"), Old: service("mend", "mend")})); got != "W:f+r W:f+r" {
+	if got := told(book(r).Review(Request{Object: service("mend", "mend", "fine"), Old: service("mend", "mend")})); got != "W:f+r, W:f+r" {
 		t.Error(got)
 	}
 }

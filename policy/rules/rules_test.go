@@ -539,16 +539,16 @@ func TestNamesakes(t *testing.T) {
 // TestBook holds the levels that were decided.
 func TestBook(t *testing.T) {
 	want := map[string]string{
-		"service-external-name-ip": "deny deny", "service-external-name-format": "deny deny",
-		"service-external-name-target-port": "deny deny", "ingress-external-name-port-name": "deny deny",
-		"ingress-preserve-host": "fix warn", "ingress-backend-protocol": "fix warn",
-		"endpoints-port-name": "fix deny", "endpointslice-port-name": "fix deny",
-		"endpointslice-service-name": "deny deny", "endpointslice-managed-by": "fix warn",
-		"endpointslice-managed-by-reserved": "deny deny guard",
+		"service-external-name-ip": "deny, deny", "service-external-name-format": "deny, deny",
+		"service-external-name-target-port": "deny, deny", "ingress-external-name-port-name": "deny, deny",
+		"ingress-preserve-host": "fix, warn", "ingress-backend-protocol": "fix, warn",
+		"endpoints-port-name": "fix, deny", "endpointslice-port-name": "fix, deny",
+		"endpointslice-service-name": "deny, deny", "endpointslice-managed-by": "fix, warn",
+		"endpointslice-managed-by-reserved": "deny, deny guard",
 	}
 	got := map[string]string{}
 	for _, i := range All().Infos() {
-		text := fmt.Sprintf("%s %s", i.Levels.Baseline, i.Unfixed)
+		text := fmt.Sprintf("%s, %s", i.Levels.Baseline, i.Unfixed)
 		if i.Guard {
 			text += " guard"
 		}
