@@ -319,6 +319,12 @@ func checkInvariants(t testing.TB, world []policy.Object, req policy.Request) {
 		if pair[0] == pair[1] && (len(r.Denied) > 0 || len(r.Fixed) > 0) {
 			t.Errorf("an update that changes nothing is denied %v or fixed %v", r.Denied, r.Fixed)
 		}
+		// Server-side apply sends what the person wrote over what was mended: it is mended again, to the same.
+		if req.Old == nil && pair[1] == res.Object && pair[0] == req.Object {
+			if diff := cmp.Diff(res.Object, r.Object); diff != "" {
+				t.Errorf("applied once more it becomes something else:\n%s", diff)
+			}
+		}
 	}
 	for _, i := range All().Infos() {
 		for _, level := range []policy.Level{policy.Off, policy.Warn} {
