@@ -204,7 +204,9 @@ func serveZone(t *testing.T) *zone {
 		name := strings.ToLower(q.Question[0].Name)
 		switch address, ok := z.a[name]; {
 		case !ok:
+			// The SOA says for how long there is no such name (RFC 2308).
 			m.Rcode = dns.RcodeNameError
+			m.Ns = []dns.RR{&dns.SOA{Hdr: dns.RR_Header{Name: "test.", Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: 1}, Ns: "ns.test.", Mbox: "a.test.", Minttl: 1}}
 		case q.Question[0].Qtype == dns.TypeA:
 			m.Answer = append(m.Answer, &dns.A{
 				Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: net.ParseIP(address),
