@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"strings"
 
-	"drawbridge.dev/drawbridge/policy"
 	"go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -15,6 +14,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	networkingv1beta1 "k8s.io/api/networking/v1beta1"
 	kjson "sigs.k8s.io/json"
+
+	"drawbridge.dev/drawbridge/policy"
 )
 
 type typeMeta struct{ apiVersion, kind string }
@@ -90,9 +91,8 @@ func (f *File) readNode(d *document, index int, n, list *yaml.Node, meta typeMet
 		}
 		return
 	}
-	if k, v, ok := lookup(n, "apiVersion"); ok && deref(v).Kind == yaml.ScalarNode {
+	if _, v, ok := lookup(n, "apiVersion"); ok && deref(v).Kind == yaml.ScalarNode {
 		meta.apiVersion = deref(v).Value
-		_ = k
 	}
 	if _, v, ok := lookup(n, "kind"); ok && deref(v).Kind == yaml.ScalarNode {
 		meta.kind = deref(v).Value

@@ -198,7 +198,7 @@ func newLineTable(text []byte) *lineTable {
 		}
 		user = append(user, n)
 	}
-	for i := 0; i < len(text); i++ {
+	for i := range text {
 		switch c := text[i]; {
 		case c == '\n':
 			add(i+1, true)

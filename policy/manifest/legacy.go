@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"strings"
 
-	"drawbridge.dev/drawbridge/policy"
 	corev1 "k8s.io/api/core/v1"
 	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	networkingv1 "k8s.io/api/networking/v1"
 	networkingv1beta1 "k8s.io/api/networking/v1beta1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"drawbridge.dev/drawbridge/policy"
 )
 
 const networkingV1 = "networking.k8s.io/v1"

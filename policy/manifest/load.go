@@ -88,7 +88,7 @@ func loadFolder(dir string, once func(string) bool, add func(string, io.Reader),
 		fail(dir, err)
 		return
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read from
 	_ = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		shown := filepath.Join(dir, filepath.FromSlash(name))
 		switch {

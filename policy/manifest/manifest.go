@@ -15,8 +15,9 @@ import (
 	"slices"
 	"strings"
 
-	"drawbridge.dev/drawbridge/policy"
 	"go.yaml.in/yaml/v3"
+
+	"drawbridge.dev/drawbridge/policy"
 )
 
 // Bounds of what is read. A Kubernetes object is smaller than 2 MiB, because etcd takes no more.

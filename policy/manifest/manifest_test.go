@@ -347,7 +347,7 @@ func FuzzMend(f *testing.F) {
 
 // What is made to be slow to read is read in time, or refused.
 func TestReadHostile(t *testing.T) {
-	rep := func(s string, n int) string { return strings.Repeat(s, n) }
+	rep := strings.Repeat
 	head := "kind: Service\napiVersion: v1\nmetadata:\n  name: x\n  annotations:\n"
 	bomb := head + "    a: &a {" + rep("k,", 9) + "k}\n"
 	for i := 'b'; i < 'j'; i++ {

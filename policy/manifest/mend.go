@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"strings"
 
-	"drawbridge.dev/drawbridge/policy"
 	"go.yaml.in/yaml/v3"
+
+	"drawbridge.dev/drawbridge/policy"
 )
 
 // Mend gives the text of the file with the objects of want put in the place of their own, and legacy objects written

@@ -379,7 +379,7 @@ func findPath(n, target *yaml.Node, path string, depth int) (string, bool) {
 		return "", false
 	}
 	for i, c := range n.Content {
-		sub := path
+		var sub string
 		switch {
 		case n.Kind == yaml.SequenceNode:
 			sub = fmt.Sprintf("%s[%d]", path, i)

@@ -203,7 +203,7 @@ func plain(s string) bool {
 	if s == "" || len(s) > 512 {
 		return false
 	}
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		c := s[i]
 		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 		if !alnum && (i == 0 || i == len(s)-1 && c != '/' || strings.IndexByte("._-/", c) < 0) {
