@@ -15,7 +15,7 @@ import (
 const mirrored = "endpointslicemirroring-controller.k8s.io"
 
 // endpoints that the mirroring controller copies as they stand: the port has no name, though the Service's has. Its
-// slice is labelled as only the control plane may, and its port is what drawbridge would mend.
+// slice bears a label that only the control plane may set, and its port is what drawbridge would mend.
 const endpoints = `
 apiVersion: v1
 kind: Service
