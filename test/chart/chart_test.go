@@ -492,22 +492,3 @@ func TestIngressClass(t *testing.T) {
 		t.Error("an IngressClass though it is switched off")
 	}
 }
-
-// The programs know every flag that the chart passes.
-func TestFlagsAreKnown(t *testing.T) {
-	drawbridge := lab.Drawbridge(t)
-	for _, variant := range []string{"defaults", "everything"} {
-		for name, pod := range render(t, variants[variant]).pods() {
-			for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-				if !strings.HasSuffix(c.Command[0], "/drawbridge") {
-					continue
-				}
-				// Flags are read up to --help, which then does nothing.
-				args := append(slices.Clone(c.Args), "--help")
-				if out, err := exec.CommandContext(t.Context(), drawbridge, args...).CombinedOutput(); err != nil {
-					t.Errorf("%s: %s: drawbridge %s: %v\n%s", variant, name, strings.Join(args, " "), err, out)
-				}
-			}
-		}
-	}
-}

@@ -89,7 +89,8 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
-// Without a container engine: what the build stage copies is enough to build, by the very command that it gives.
+// Without a container engine: what the build stage copies is enough to build, by the very command that it gives, and what
+// comes out is what the chart starts.
 func TestDockerfileBuilds(t *testing.T) {
 	source := t.TempDir()
 	build := ""
@@ -123,6 +124,7 @@ func TestDockerfileBuilds(t *testing.T) {
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
+	knowsFlags(t, out)
 	if text, err := exec.CommandContext(t.Context(), out, "version").CombinedOutput(); err != nil || !strings.Contains(string(text), "v1.2.3") {
 		t.Errorf("drawbridge version: %v\n%s", err, text)
 	}
@@ -136,5 +138,24 @@ func copyFile(t *testing.T, from, to string) {
 	}
 	if err := os.WriteFile(to, text, 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// knowsFlags fails for a flag that the chart passes and the program does not have.
+func knowsFlags(t *testing.T, drawbridge string) {
+	t.Helper()
+	for _, variant := range []string{"defaults", "everything"} {
+		for name, pod := range render(t, variants[variant]).pods() {
+			for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+				if !strings.HasSuffix(c.Command[0], "/drawbridge") {
+					continue
+				}
+				// Flags are read up to --help, which then does nothing.
+				args := append(slices.Clone(c.Args), "--help")
+				if out, err := exec.CommandContext(t.Context(), drawbridge, args...).CombinedOutput(); err != nil {
+					t.Errorf("%s: %s: drawbridge %s: %v\n%s", variant, name, strings.Join(args, " "), err, out)
+				}
+			}
+		}
 	}
 }
