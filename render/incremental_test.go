@@ -28,7 +28,7 @@ func pick[T any](w world, list ...T) T { return list[w.IntN(len(list))] }
 
 func (w world) meta(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
-		Name: name, Namespace: pick(w, "one", "two"),
+		Name: name, Namespace: pick(w, "one", "one", "one", "one", "two"),
 		CreationTimestamp: metav1.NewTime(time.Unix(int64(w.IntN(3)), 0)),
 	}
 }
@@ -36,7 +36,7 @@ func (w world) meta(name string) metav1.ObjectMeta {
 func (w world) serviceName() string { return pick(w, "a", "b", "a-b", "c") }
 
 func (w world) host() string {
-	return pick(w, "", "a.example.com", "A.example.com", "b.example.com", "*.example.com", "not a host")
+	return pick(w, "", "a.example.com", "A.example.com", "b.example.com", "b.example.com", "*.example.com", "not a host")
 }
 
 func (w world) backend() networkingv1.IngressBackend {
@@ -51,7 +51,7 @@ func (w world) object(t *testing.T) policy.Object {
 	switch w.IntN(12) {
 	case 0, 1, 2, 3:
 		ing := &networkingv1.Ingress{ObjectMeta: w.meta(pick(w, "i", "j", "k"))}
-		class := pick(w, "drawbridge", "drawbridge", "other", "mine")
+		class := pick(w, "drawbridge", "drawbridge", "drawbridge", "drawbridge", "drawbridge", "other", "mine")
 		ing.Spec.IngressClassName = &class
 		if w.IntN(4) == 0 {
 			b := w.backend()
@@ -83,7 +83,7 @@ func (w world) object(t *testing.T) policy.Object {
 		return ing
 	case 4, 5, 6:
 		svc := &corev1.Service{ObjectMeta: w.meta(w.serviceName())}
-		switch w.IntN(4) {
+		switch w.IntN(6) {
 		case 0:
 			svc.Spec.Type = corev1.ServiceTypeExternalName
 			svc.Spec.ExternalName = pick(w, "site.example.org", "192.0.2.1", "in.other.svc", "Bad Name")
@@ -96,13 +96,13 @@ func (w world) object(t *testing.T) policy.Object {
 		return svc
 	case 7, 8, 9:
 		slice := &discoveryv1.EndpointSlice{ObjectMeta: w.meta(pick(w, "a-1", "a-b-1", "c-1", "x")), AddressType: discoveryv1.AddressTypeIPv4}
-		if w.IntN(3) > 0 {
+		if w.IntN(2) > 0 {
 			slice.Labels = map[string]string{discoveryv1.LabelServiceName: w.serviceName()}
 		}
 		name, number := pick(w, "", "http", "https"), pick[int32](w, 8080, 443)
 		slice.Ports = []discoveryv1.EndpointPort{{Name: &name, Port: &number}}
-		for range w.IntN(3) {
-			ready := w.IntN(3) > 0
+		for range 1 + w.IntN(3) {
+			ready := w.IntN(5) > 0
 			slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
 				Addresses:  []string{pick(w, "192.0.2.1", "192.0.2.2", "127.0.0.1")},
 				Conditions: discoveryv1.EndpointConditions{Ready: &ready},
@@ -114,6 +114,9 @@ func (w world) object(t *testing.T) policy.Object {
 		secret.StringData = map[string]string{"names": pick(w, "a.example.com", "*.example.com"), "key": pick(w, "1", "2")}
 		fill(t, secret)
 		return secret
+	}
+	if w.IntN(4) > 0 {
+		return w.object(t)
 	}
 	ic := &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: pick(w, "drawbridge", "mine")}}
 	ic.Spec.Controller = pick(w, "drawbridge.dev/ingress", "example.com/other")
@@ -233,6 +236,78 @@ func differing(a, b model.Model) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// TestTouched names the dependencies that are easily forgotten.
+func TestTouched(t *testing.T) {
+	objects := decodeAll(t, []byte(`
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: i}
+spec:
+  ingressClassName: drawbridge
+  defaultBackend: {service: {name: ext, port: {number: 80}}}
+  tls: [{secretName: cert}]
+  rules:
+  - {host: b.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: ext, port: {number: 80}}}}]}}
+  - {host: A.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: other, port: {number: 80}}}}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: j}
+spec:
+  ingressClassName: drawbridge
+  rules:
+  - {host: c.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: third, port: {number: 80}}}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: s, labels: {kubernetes.io/service-name: third}}
+addressType: IPv4
+endpoints: []
+`))
+	s := render.NewSnapshot(objects...)
+	labelled := objects[2].(*discoveryv1.EndpointSlice)
+	orphan := labelled.DeepCopy()
+	orphan.Labels = nil
+	moved := labelled.DeepCopy()
+	moved.Labels = map[string]string{discoveryv1.LabelServiceName: "other"}
+	service := func(name string) policy.Object {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+	}
+	withOrphan, _ := s.With(orphan)
+	everything := render.Touched{Hosts: []string{"a.example.com", "b.example.com", "c.example.com"}, Default: true}
+	first := render.Touched{Hosts: []string{"a.example.com", "b.example.com"}, Default: true}
+	third := render.Touched{Hosts: []string{"c.example.com"}}
+	for _, test := range []struct {
+		name string
+		s    *render.Snapshot
+		obj  policy.Object
+		want render.Touched
+	}{
+		{"a Service touches every host of its Ingress", s, service("ext"), first},
+		{"a Service that nobody names", s, service("nobody"), render.Touched{}},
+		{"a Service beside a slice of nobody's may be its own", withOrphan, service("nobody"), everything},
+		{"a slice", s, labelled, third},
+		{"a slice that changes Services touches both", s, moved, everything},
+		{"a slice that loses its Service may be anybody's", s, orphan, everything},
+		{"a slice that gains its Service was anybody's", withOrphan, labelled, everything},
+		{"a certificate", s, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "cert"}, Type: corev1.SecretTypeTLS}, first},
+		{"a class", s, &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "drawbridge"}}, everything},
+		{"Endpoints are not served", s, &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "ext"}}, render.Touched{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if _, got := test.s.With(test.obj); !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+	if _, got := s.Without("Ingress", "default", "j"); !reflect.DeepEqual(got, third) {
+		t.Errorf("an Ingress that goes: got %+v, want %+v", got, third)
+	}
+	if same, got := s.Without("Ingress", "default", "nobody"); same != s || !reflect.DeepEqual(got, render.Touched{}) {
+		t.Errorf("an Ingress that never was: %+v", got)
+	}
 }
 
 // TestOneChangeTouchesOneHost pins what a change costs where there are many hosts.
