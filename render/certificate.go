@@ -30,10 +30,9 @@ type keyPair struct {
 // that is whole.
 func (b *builder) certificateFor(host string, ingresses []*ingress) (*model.Certificate, []Problem) {
 	var chosen *model.Certificate
-	var problems []Problem
+	var all []Problem
 	for _, in := range ingresses {
-		before := problems
-		problems = nil
+		var problems []Problem
 		for _, i := range in.tlsFor(host) {
 			entry := &in.object.Spec.TLS[i]
 			field := func() string { return "spec.tls[" + strconv.Itoa(i) + "]" }
@@ -74,9 +73,9 @@ func (b *builder) certificateFor(host string, ingresses []*ingress) (*model.Cert
 				tell(Notice, "certificate in Secret '", n.Name, "' does not bear the host '", host, "'")
 			}
 		}
-		problems = append(before, abridge(problems, b.origin("Ingress", in.name, "spec.tls"))...)
+		all = append(all, abridge(problems, b.origin("Ingress", in.name, "spec.tls"))...)
 	}
-	return chosen, problems
+	return chosen, all
 }
 
 func (b *builder) keyPair(n name) *keyPair {

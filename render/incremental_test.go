@@ -267,10 +267,10 @@ addressType: IPv4
 endpoints: []
 `))
 	s := render.NewSnapshot(objects...)
-	labelled := objects[2].(*discoveryv1.EndpointSlice)
-	orphan := labelled.DeepCopy()
+	labeled := objects[2].(*discoveryv1.EndpointSlice)
+	orphan := labeled.DeepCopy()
 	orphan.Labels = nil
-	moved := labelled.DeepCopy()
+	moved := labeled.DeepCopy()
 	moved.Labels = map[string]string{discoveryv1.LabelServiceName: "other"}
 	service := func(name string) policy.Object {
 		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
@@ -288,10 +288,10 @@ endpoints: []
 		{"a Service touches every host of its Ingress", s, service("ext"), first},
 		{"a Service that nobody names", s, service("nobody"), render.Touched{}},
 		{"a Service beside a slice of nobody's may be its own", withOrphan, service("nobody"), everything},
-		{"a slice", s, labelled, third},
+		{"a slice", s, labeled, third},
 		{"a slice that changes Services touches both", s, moved, everything},
 		{"a slice that loses its Service may be anybody's", s, orphan, everything},
-		{"a slice that gains its Service was anybody's", withOrphan, labelled, everything},
+		{"a slice that gains its Service was anybody's", withOrphan, labeled, everything},
 		{"a certificate", s, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "cert"}, Type: corev1.SecretTypeTLS}, first},
 		{"a class", s, &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "drawbridge"}}, everything},
 		{"Endpoints are not served", s, &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "ext"}}, render.Touched{}},
