@@ -189,7 +189,7 @@ func reasons(r *Resolver, name string) string {
 			out = append(out, p.Reason)
 		}
 	}
-	return strings.Join(out, " ")
+	return strings.Join(out, "+")
 }
 
 func TestResolve(t *testing.T) {
@@ -284,7 +284,7 @@ func TestAliases(t *testing.T) {
 		"whole.test", "only.test", "self.test", "ping.test", "dangling.test", "poison.test", "endless.test")
 	becomes(t, r, map[string]string{"whole.test": "192.0.2.1 2001:db8::1", "only.test": "192.0.2.2", "poison.test": "192.0.2.3"})
 	for name, want := range map[string]string{
-		"self.test": "loop loop", "ping.test": "loop loop", "endless.test": "loop loop", "dangling.test": ReasonNoSuchName} {
+		"self.test": "loop+loop", "ping.test": "loop+loop", "endless.test": "loop+loop", "dangling.test": ReasonNoSuchName} {
 		if got := reasons(r, name); got != want {
 			t.Errorf("problems of %s: %q, want %q", name, got, want)
 		}
@@ -466,7 +466,7 @@ func TestWrongAnswersAreIgnored(t *testing.T) {
 	r := start(t, Options{Servers: []string{s.address}}, names...)
 	becomes(t, r, nil)
 	for _, name := range names {
-		if got := reasons(r, name); got != "timeout timeout" {
+		if got := reasons(r, name); got != "timeout+timeout" {
 			t.Errorf("problems of %s: %q", name, got)
 		}
 	}

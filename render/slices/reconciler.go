@@ -404,7 +404,7 @@ func Release(ctx context.Context, c client.Client, wait time.Duration) (left []s
 	}
 }
 
-// taken lists the Endpoints that drawbridge has slices of, or labelled.
+// taken lists the Endpoints that drawbridge has slices of, or has set the label on.
 func taken(ctx context.Context, c client.Client) ([]types.NamespacedName, error) {
 	seen := map[types.NamespacedName]bool{}
 	var list discoveryv1.EndpointSliceList

@@ -1,7 +1,6 @@
 package slices
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,7 +30,7 @@ const (
 // endpointslice.kubernetes.io/skip-mirror with any other value than "true", which says that they want the mirroring.
 func InScope(ep *corev1.Endpoints, svc *corev1.Service, cfg *policy.Config, behindIngress bool) (bool, string) {
 	no := func(format string, args ...any) (bool, string) { return false, fmt.Sprintf(format, args...) }
-	skip, labelled := ep.Labels[discoveryv1.LabelSkipMirror]
+	skip, labeled := ep.Labels[discoveryv1.LabelSkipMirror]
 	switch {
 	case ep.DeletionTimestamp != nil:
 		return no("the Endpoints are being deleted")
@@ -53,7 +52,7 @@ func InScope(ep *corev1.Endpoints, svc *corev1.Service, cfg *policy.Config, behi
 		return no("they are the lock of a leader election")
 	case hasKey(ep.Labels, endpointsManagedBy):
 		return no("the label '%s' names another keeper", endpointsManagedBy)
-	case labelled && skip != "true":
+	case labeled && skip != "true":
 		return no("the label '%s' asks for the mirroring", discoveryv1.LabelSkipMirror)
 	}
 	if m := foreignWriter(ep, cfg.Slices.ForeignManagers); m != "" {
@@ -94,7 +93,7 @@ func foreignWriter(ep *corev1.Endpoints, managers []string) string {
 	var last metav1.ManagedFieldsEntry
 	owned := false
 	for _, e := range ep.ManagedFields {
-		if e.FieldsV1 != nil && bytes.Contains(e.FieldsV1.Raw, []byte(`"f:subsets"`)) {
+		if e.FieldsV1 != nil && strings.Contains(e.FieldsV1.GetRawString(), `"f:subsets"`) {
 			owned = true
 			if slices.Contains(managers, e.Manager) {
 				return e.Manager
@@ -115,7 +114,7 @@ func foreignWriter(ep *corev1.Endpoints, managers []string) string {
 func ownsSkipMirror(ep *corev1.Endpoints) bool {
 	for _, e := range ep.ManagedFields {
 		if e.Manager == string(FieldOwner) && e.Operation == metav1.ManagedFieldsOperationApply && e.FieldsV1 != nil &&
-			strings.Contains(string(e.FieldsV1.Raw), `"f:`+discoveryv1.LabelSkipMirror+`"`) {
+			strings.Contains(e.FieldsV1.GetRawString(), `"f:`+discoveryv1.LabelSkipMirror+`"`) {
 			return true
 		}
 	}

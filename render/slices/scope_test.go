@@ -19,7 +19,7 @@ import (
 
 func wrote(manager, fields string, at int) metav1.ManagedFieldsEntry {
 	stamp := metav1.NewTime(time.Unix(int64(at), 0))
-	return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, Time: &stamp, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}
+	return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, Time: &stamp, FieldsV1: metav1.NewFieldsV1(fields)}
 }
 
 func TestInScope(t *testing.T) {
