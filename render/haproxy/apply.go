@@ -37,7 +37,7 @@ func (p *Proxy) Apply(ctx context.Context, s State) (Change, error) {
 	defer p.mu.Unlock()
 	var change Change
 	if err := p.meet(ctx, &change); err != nil {
-		_, failed := p.dir.write(mapFile, s.Map())
+		failed := p.dir.write(mapFile, s.Map())
 		return change, errors.Join(fmt.Errorf("HAProxy doesn't answer: %w", err), failed)
 	}
 	if len(p.options.HTTPS) == 0 {
@@ -47,9 +47,6 @@ func (p *Proxy) Apply(ctx context.Context, s State) (Change, error) {
 		return change, err
 	}
 	bindings := p.fit(s.bindings())
-	if _, err := p.dir.write(listFile, p.dir.list(bindings)); err != nil {
-		return change, err
-	}
 	if err := p.bind(ctx, bindings); err != nil {
 		return change, err
 	}
@@ -89,7 +86,7 @@ func (p *Proxy) meet(ctx context.Context, change *Change) error {
 	if p.served, err = p.bound(ctx); err != nil {
 		return err
 	}
-	p.seen = now
+	p.seen, p.written = now, false
 	return nil
 }
 
@@ -97,17 +94,20 @@ func (p *Proxy) meet(ctx context.Context, change *Change) error {
 func (p *Proxy) route(ctx context.Context, s State, change *Change) error {
 	d := compare(p.live, s)
 	change.Added, change.Changed, change.Removed = len(d.added), d.changed, d.removed
-	if len(d.added)+d.changed+d.removed == 0 {
-		p.live = s
-		return nil
+	same := len(d.added)+d.changed+d.removed == 0
+	if !same || !p.written {
+		if err := p.dir.write(mapFile, s.Map()); err != nil {
+			return err
+		}
 	}
-	if _, err := p.dir.write(mapFile, s.Map()); err != nil {
-		return err
+	if same {
+		p.live, p.written = s, true
+		return nil
 	}
 	path := p.dir.path(mapFile)
 	var err error
 	if d.changed+d.removed == 0 {
-		err = p.worker.addEntries(ctx, "", path, d.added)
+		err = p.worker.addEntries(ctx, "", path, slices.Values(d.added))
 	} else {
 		err = p.worker.replaceMap(ctx, path, s)
 	}
@@ -120,7 +120,7 @@ func (p *Proxy) route(ctx context.Context, s State, change *Change) error {
 		}
 	}
 	if err == nil {
-		p.live = s
+		p.live, p.written = s, true
 		return nil
 	}
 	// What the map holds now is unknown: ask the next time, whatever becomes of the reload.
@@ -174,7 +174,7 @@ func compare(before, after State) difference {
 		if i < len(before.fragments) && before.fragments[i].host == f.host {
 			old := before.fragments[i]
 			i++
-			if slices.Equal(old.entries, f.entries) {
+			if len(old.entries) == len(f.entries) && (&old.entries[0] == &f.entries[0] || slices.Equal(old.entries, f.entries)) {
 				continue
 			}
 			leave(old)
@@ -260,7 +260,7 @@ func (p *Proxy) loadCertificates(ctx context.Context, s State, change *Change) e
 			change.Certificates++
 		}
 		delete(p.refused, name)
-		if _, err := p.dir.write(certFolder+"/"+name, []byte(c.text)); err != nil {
+		if err := p.dir.write(certFolder+"/"+name, []byte(c.text)); err != nil {
 			return err
 		}
 		p.loaded[name] = c
@@ -398,8 +398,12 @@ func (p *Proxy) showList(ctx context.Context) ([]listLine, error) {
 
 // bind brings the certificate list to the bindings: a name's new line comes before its old one goes.
 func (p *Proxy) bind(ctx context.Context, bindings []binding) error {
-	if len(p.options.HTTPS) == 0 || slices.Equal(p.served, bindings) {
+	same := slices.Equal(p.served, bindings)
+	if len(p.options.HTTPS) == 0 || same && p.written {
 		return nil
+	}
+	if err := p.dir.write(listFile, p.dir.list(bindings)); err != nil || same {
+		return err
 	}
 	lines, err := p.showList(ctx)
 	if err != nil {

@@ -36,7 +36,7 @@ type certificate struct {
 	// leaf is by what HAProxy tells certificates apart when it is asked what it has.
 	leaf [sha1.Size]byte
 	// names are the DNS names of the certificate in lower case, those that are fit for a list.
-	names []string
+	names []Token
 	// origin tells whose it is when HAProxy refuses it.
 	origin model.Origin
 }
@@ -80,10 +80,10 @@ func newCertificate(g model.Certificate) (certificate, error) {
 	}
 	for _, name := range leaf.DNSNames {
 		if t, err := Hostname(strings.ToLower(name)); err == nil {
-			c.names = append(c.names, t.text)
+			c.names = append(c.names, t)
 		}
 	}
-	slices.Sort(c.names)
+	slices.SortFunc(c.names, func(a, b Token) int { return strings.Compare(a.text, b.text) })
 	c.names = slices.Compact(c.names)
 	return c, nil
 }
@@ -143,6 +143,11 @@ func dummy(now time.Time) ([]byte, error) {
 	return encode([][]byte{der}, pkcs8), nil
 }
 
+func (s State) has(host string) bool {
+	_, found := slices.BinarySearchFunc(s.fragments, host, func(f fragment, host string) int { return strings.Compare(f.host, host) })
+	return found
+}
+
 // binding is a line of the certificate list: who asks for this name gets that certificate.
 type binding struct{ name, id Token }
 
@@ -155,24 +160,17 @@ func (s State) bindings() []binding {
 		byID[s.certificates[i].id.text] = &s.certificates[i]
 	}
 	var list []binding
-	taken := make(map[string]bool)
 	for _, f := range s.fragments {
-		if f.host == "" {
-			continue
+		if c := byID[f.certificate]; c != nil && f.host != "" {
+			list = append(list, binding{f.name, c.id})
 		}
-		if c := byID[f.certificate]; c != nil {
-			list = append(list, binding{Token{f.host}, c.id})
-		}
-		taken[f.host] = true
 	}
-	for _, f := range s.fragments {
-		c := byID[f.certificate]
-		if f.host != "" || c == nil {
-			continue
-		}
-		for _, name := range c.names {
-			if !taken[name] {
-				list = append(list, binding{Token{name}, c.id})
+	if len(s.fragments) > 0 && s.fragments[0].host == "" {
+		if c := byID[s.fragments[0].certificate]; c != nil {
+			for _, name := range c.names {
+				if !s.has(name.text) {
+					list = append(list, binding{name, c.id})
+				}
 			}
 		}
 	}

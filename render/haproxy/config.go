@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"drawbridge.dev/drawbridge/render/model"
 )
 
 // Options is all that haproxy.cfg depends on. It comes from whoever operates the proxy, never from an object.
@@ -231,14 +233,14 @@ func pools(line func(string, ...any), ca string, o Options) {
 		line("  http-request set-header Host %%[var(txn.r),field(5,|)] if { var(txn.r),field(5,|) -m len gt 0 }")
 	}
 	verified := " ssl verify required verifyhost none.invalid ca-file " + ca + " sni var(txn.sni)"
-	for _, pool := range []struct{ name, defaults, server string }{
-		{"http", "plain", ""},
-		{"https", "tls", verified + " alpn http/1.1"},
-		{"h2c", "plain", " proto h2"},
-		{"h2", "tls", verified + " alpn h2 proto h2"},
+	for protocol, pool := range []struct{ defaults, server string }{
+		model.HTTP:  {"plain", ""},
+		model.HTTPS: {"tls", verified + " alpn http/1.1"},
+		model.H2C:   {"plain", " proto h2"},
+		model.H2:    {"tls", verified + " alpn h2 proto h2"},
 	} {
 		line("")
-		line("backend %s from %s", pool.name, pool.defaults)
+		line("backend %s from %s", poolNames[protocol], pool.defaults)
 		line("  use-server first if TRUE")
 		line("  server first 0.0.0.0:0%s", pool.server)
 		line("  server again 0.0.0.0:0%s", pool.server)

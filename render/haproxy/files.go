@@ -16,17 +16,14 @@ type folder string
 
 func (d folder) path(name string) string { return filepath.Join(string(d), name) }
 
-// write replaces a file at one instant, unless it has this text already. It tells whether it wrote.
-func (d folder) write(name string, text []byte) (bool, error) {
+// write replaces a file at one instant.
+func (d folder) write(name string, text []byte) error {
 	target := d.path(name)
-	if old, err := os.ReadFile(target); err == nil && bytes.Equal(old, text) {
-		return false, nil
-	}
 	temporary := target + ".new"
 	if err := os.WriteFile(temporary, text, 0o600); err != nil {
-		return false, err
+		return err
 	}
-	return true, os.Rename(temporary, target)
+	return os.Rename(temporary, target)
 }
 
 // prepare makes the folder and whatever HAProxy wants to find in it when it starts. What is there stays.
@@ -35,7 +32,7 @@ func (d folder) prepare() error {
 		return err
 	}
 	if missing(d.path(mapFile)) {
-		if _, err := d.write(mapFile, nil); err != nil {
+		if err := d.write(mapFile, nil); err != nil {
 			return err
 		}
 	}
@@ -44,13 +41,12 @@ func (d folder) prepare() error {
 		if err != nil {
 			return err
 		}
-		if _, err := d.write(dummyFile, text); err != nil {
+		if err := d.write(dummyFile, text); err != nil {
 			return err
 		}
 	}
 	if missing(d.path(listFile)) {
-		_, err := d.write(listFile, d.list(nil))
-		return err
+		return d.write(listFile, d.list(nil))
 	}
 	return nil
 }

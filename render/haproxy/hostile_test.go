@@ -23,14 +23,14 @@ func settled(t *testing.T, m *model.Model, table model.Table) model.Model {
 		if !slices.ContainsFunc(s.fragments, func(f fragment) bool { return f.host == h.Name }) {
 			continue
 		}
-		seen := map[string]bool{}
-		for _, r := range m.Hosts[i].Routes {
-			if settle(&r, table) != nil || seen[routeKey("", &r)] {
+		seen := map[Token]bool{}
+		for _, given := range m.Hosts[i].Routes {
+			r, err := settle(&given, table)
+			if err != nil || seen[r.key(Token{})] {
 				continue
 			}
-			seen[routeKey("", &r)] = true
-			r.Origin = model.Origin{}
-			h.Routes = append(h.Routes, r)
+			seen[r.key(Token{})] = true
+			h.Routes = append(h.Routes, unsettle(r))
 		}
 		slices.SortFunc(h.Routes, func(a, b model.Route) int {
 			if c := strings.Compare(a.Path, b.Path); c != 0 {
@@ -42,13 +42,21 @@ func settled(t *testing.T, m *model.Model, table model.Table) model.Model {
 	}
 	slices.SortFunc(out.Hosts, func(a, b model.Host) int { return strings.Compare(a.Name, b.Name) })
 	if len(s.otherwise.entries) > 0 {
-		r := prefix("/", m.Default)
-		if err := settle(&r, table); err != nil {
+		given := prefix("/", m.Default)
+		r, err := settle(&given, table)
+		if err != nil {
 			t.Fatal(err)
 		}
-		out.Default = r.Upstream
+		out.Default = unsettle(r).Upstream
 	}
 	return out
+}
+
+func unsettle(r route) model.Route {
+	return model.Route{
+		Path: r.path.text, Match: r.match, Rewrite: model.Rewrite{Mode: r.mode, Path: r.target.text},
+		Upstream: model.Upstream{Service: r.service.text, Host: r.host.text, ServerName: r.serverName.text, Protocol: r.protocol, Addresses: r.addresses},
+	}
 }
 
 // hostile is text that would do harm in a map, a command, a configuration or a log.
@@ -180,7 +188,7 @@ func TestCommandsThatAreNone(t *testing.T) {
 	if entries, err := r.worker.showMap(t.Context(), path); err != nil || len(entries) != 0 {
 		t.Errorf("the map has %v, %v", entries, err)
 	}
-	if err := r.worker.addEntries(t.Context(), "", path, []entry{{Token{"a"}, Token{""}}, {Token{"b"}, Token{"c"}}}); err == nil {
+	if err := r.worker.addEntries(t.Context(), "", path, slices.Values([]entry{{Token{"a"}, Token{""}}, {Token{"b"}, Token{"c"}}})); err == nil {
 		t.Error("a line without a value was sent")
 	}
 }

@@ -34,13 +34,13 @@ const program = "/usr/sbin/haproxy"
 // running is a HAProxy of the test's own, on ports and in a folder of its own.
 type running struct {
 	*Proxy
-	t           *testing.T
+	t           testing.TB
 	http, https string
 	options     ProxyOptions
 }
 
 // run starts HAProxy; change alters its options before.
-func run(t *testing.T, change func(*ProxyOptions)) *running {
+func run(t testing.TB, change func(*ProxyOptions)) *running {
 	t.Helper()
 	// A socket's path has at most 95 bytes, which t.TempDir's own may exceed.
 	dir, err := os.MkdirTemp("", "haproxy")
@@ -83,7 +83,7 @@ func run(t *testing.T, change func(*ProxyOptions)) *running {
 	return r
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(b)))
@@ -112,7 +112,7 @@ var (
 	ports   = map[string]bool{}
 )
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	portsMu.Lock()
 	defer portsMu.Unlock()
@@ -161,7 +161,7 @@ func (r *running) raw(request string) answer {
 	return readAnswer(r.t, conn)
 }
 
-func readAnswer(t *testing.T, conn io.Reader) answer {
+func readAnswer(t testing.TB, conn io.Reader) answer {
 	t.Helper()
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
@@ -190,7 +190,7 @@ func echo(name string) http.Handler {
 }
 
 // site starts an upstream and returns its address.
-func site(t *testing.T, h http.Handler) netip.AddrPort {
+func site(t testing.TB, h http.Handler) netip.AddrPort {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
@@ -198,7 +198,7 @@ func site(t *testing.T, h http.Handler) netip.AddrPort {
 }
 
 // tlsSite starts an upstream with a certificate of the authority for the name.
-func tlsSite(t *testing.T, ca *ca, name string, h http.Handler, protocols ...string) netip.AddrPort {
+func tlsSite(t testing.TB, ca *ca, name string, h http.Handler, protocols ...string) netip.AddrPort {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	pair := ca.issue(t, name)
@@ -210,7 +210,7 @@ func tlsSite(t *testing.T, ca *ca, name string, h http.Handler, protocols ...str
 	return netip.MustParseAddrPort(s.Listener.Addr().String())
 }
 
-func h2cSite(t *testing.T, h http.Handler) netip.AddrPort {
+func h2cSite(t testing.TB, h http.Handler) netip.AddrPort {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.Config.Protocols = new(http.Protocols)
@@ -232,12 +232,12 @@ var (
 )
 
 // authority is the CA that HAProxy trusts in all tests.
-func authority(t *testing.T) *ca {
+func authority(t testing.TB) *ca {
 	authorityOnce.Do(func() { authorityCA = newCA(t) })
 	return authorityCA
 }
 
-func newCA(t *testing.T) *ca {
+func newCA(t testing.TB) *ca {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -258,7 +258,7 @@ func newCA(t *testing.T) *ca {
 	return &ca{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 }
 
-func (c *ca) issue(t *testing.T, names ...string) tls.Certificate {
+func (c *ca) issue(t testing.TB, names ...string) tls.Certificate {
 	t.Helper()
 	text := c.issuePEM(t, names...)
 	pair, err := tls.X509KeyPair([]byte(text), []byte(text))
@@ -268,7 +268,7 @@ func (c *ca) issue(t *testing.T, names ...string) tls.Certificate {
 	return pair
 }
 
-func (c *ca) issuePEM(t *testing.T, names ...string) model.Secret {
+func (c *ca) issuePEM(t testing.TB, names ...string) model.Secret {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -235,6 +235,9 @@ func TestRestart(t *testing.T) {
 		for {
 			now, err := r.worker.identity(t.Context())
 			if err == nil && now != old {
+				if err := r.wait(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 				break
 			}
 			if time.Now().After(deadline) {
@@ -293,6 +296,28 @@ func TestAgentRestart(t *testing.T) {
 	second := &running{Proxy: p, t: t, http: r.http, https: r.https, options: o}
 	if change := second.serve(m, nil); change.Live || change.Reload != "" || change.Restarted {
 		t.Errorf("the same state: %+v", change)
+	}
+	agree(t, second, m)
+
+	// The files were lost meanwhile; the same state writes them anew.
+	for _, name := range []string{mapFile, listFile} {
+		if err := os.Remove(r.dir.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p, err = NewProxy(o); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second.Proxy = p
+	if change := second.serve(m, nil); change.Live {
+		t.Errorf("lost files: %+v", change)
+	}
+	agree(t, second, m)
+	if list, err := os.ReadFile(r.dir.path(listFile)); err != nil || !strings.Contains(string(list), "n_two.test.pem two.test\n") {
+		t.Errorf("the list of certificates: %s %v", list, err)
 	}
 	m.Hosts, m.Certificates = m.Hosts[:1], m.Certificates[:1]
 	if change := second.serve(m, nil); change.Removed != 1 || change.Certificates != 1 {

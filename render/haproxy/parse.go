@@ -83,20 +83,20 @@ func (p *parser) host(name string) *model.Host {
 
 func (p *parser) read(key, value string) error {
 	switch {
-	case key == byDefault:
+	case key == byDefault.text:
 		r, err := p.route(key, value)
 		p.otherwise = r.Upstream
 		return err
-	case key == anyHost:
+	case key == anyHost.text:
 		return p.whole("", key, value)
-	case strings.HasPrefix(key, wildcard):
-		return p.whole(key[len(wildcard):], key, value)
-	case strings.HasPrefix(key, address):
+	case strings.HasPrefix(key, wildcard.text):
+		return p.whole(key[len(wildcard.text):], key, value)
+	case strings.HasPrefix(key, address.text):
 		p.addresses++
 		return nil
-	case strings.HasPrefix(key, exactPath), strings.HasPrefix(key, prefixPath):
+	case strings.HasPrefix(key, exactPath.text), strings.HasPrefix(key, prefixPath.text):
 		host, path, ok := strings.Cut(key[1:], "/")
-		if !ok || p.byKey[hostKey(host)] != comparing {
+		if !ok || p.byKey[hostKey(Token{host}).text] != comparing.text {
 			return fmt.Errorf("its host %q doesn't compare paths", host)
 		}
 		r, err := p.route(key, value)
@@ -104,7 +104,7 @@ func (p *parser) read(key, value string) error {
 			return err
 		}
 		r.Path = "/" + path
-		if key[:1] == prefixPath {
+		if key[:1] == prefixPath.text {
 			r.Match = model.Prefix
 			if path != "" {
 				r.Path = strings.TrimSuffix(r.Path, "/")
@@ -120,7 +120,7 @@ func (p *parser) read(key, value string) error {
 
 // whole reads the line of a host itself.
 func (p *parser) whole(name, key, value string) error {
-	if value == comparing {
+	if value == comparing.text {
 		p.host(name)
 		return nil
 	}
@@ -148,7 +148,7 @@ func (p *parser) route(key, value string) (model.Route, error) {
 	}
 	var addresses []netip.AddrPort
 	for i := range r.addresses {
-		ip, port, _ := strings.Cut(p.byKey[fmt.Sprint(address, i, "/", key)], "|")
+		ip, port, _ := strings.Cut(p.byKey[fmt.Sprintf("%s%d/%s", address, i, key)], "|")
 		a, err := addressOf(ip, port)
 		if err != nil {
 			return route, err

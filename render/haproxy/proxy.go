@@ -51,6 +51,8 @@ type Proxy struct {
 	loaded  map[string]certificate // by file: certificates that HAProxy has
 	refused map[string]refusedCertificate
 	served  []binding
+	// written is set once the files hold what seen serves.
+	written bool
 	// reloaded is when the last reload began.
 	reloaded time.Time
 
@@ -132,7 +134,7 @@ func (p *Proxy) Start(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := p.dir.write(configFile, config); err != nil {
+	if err := p.dir.write(configFile, config); err != nil {
 		return err
 	}
 	supervised, cancel := context.WithCancel(context.Background())
@@ -161,7 +163,7 @@ func (p *Proxy) attach(ctx context.Context) error {
 	if _, running := p.worker.identity(ctx); err == nil && running == nil {
 		return p.reload(ctx, causeConfig)
 	}
-	if _, err := p.dir.write(configFile, config); err != nil {
+	if err := p.dir.write(configFile, config); err != nil {
 		return err
 	}
 	return p.wait(ctx)
@@ -310,7 +312,7 @@ func (p *Proxy) checkFiles(ctx context.Context, config []byte) error {
 		return nil
 	}
 	const candidate = "candidate.cfg"
-	if _, err := p.dir.write(candidate, config); err != nil {
+	if err := p.dir.write(candidate, config); err != nil {
 		return err
 	}
 	defer func() { _ = os.Remove(p.dir.path(candidate)) }()
@@ -342,7 +344,7 @@ func (p *Proxy) reload(ctx context.Context, cause string) error {
 	if err != nil {
 		return fmt.Errorf("reload (%s): %w", cause, err)
 	}
-	if _, err := p.dir.write(configFile, config); err != nil {
+	if err := p.dir.write(configFile, config); err != nil {
 		return err
 	}
 	p.reloaded = time.Now()
@@ -356,7 +358,7 @@ func (p *Proxy) reload(ctx context.Context, cause string) error {
 	// The master closes its sockets while it starts anew, so that there may be no answer.
 	_, _ = p.master.send(ctx, "reload", nil)
 	if err := p.reborn(ctx, before); err != nil {
-		_, restored := p.dir.write(configFile, old)
+		restored := p.dir.write(configFile, old)
 		return errors.Join(fmt.Errorf("reload (%s): %w", cause, err), restored)
 	}
 	return p.wait(ctx)

@@ -14,79 +14,92 @@ import (
 // entry is a line of the map.
 type entry struct{ key, value Token }
 
+// route is a route of the model whose every text has been checked, with addresses in place of a name.
+type route struct {
+	path                      Token
+	match                     model.Match
+	mode                      model.RewriteMode
+	target                    Token
+	service, host, serverName Token
+	protocol                  model.Protocol
+	addresses                 []netip.AddrPort
+}
+
 // The keys and values that are no name; see routing.cfg.
-const (
-	anyHost    = "ANY"
-	byDefault  = "DEFAULT"
-	wildcard   = "W"
-	exactPath  = "E"
-	prefixPath = "P"
-	address    = "A"
-	comparing  = "V"
-	single     = "1"
-	manifold   = "m"
-	stripAll   = "*"
-	stripBits  = 11 // 2^11 > maxPath
+var (
+	anyHost    = Token{"ANY"}
+	byDefault  = Token{"DEFAULT"}
+	wildcard   = Token{"W"}
+	exactPath  = Token{"E"}
+	prefixPath = Token{"P"}
+	address    = Token{"A"}
+	comparing  = Token{"V"}
+	single     = Token{"1"}
+	manifold   = Token{"m"}
+	stripAll   = Token{"*"}
+	stripNone  = Token{"-"}
+	bar        = Token{"|"}
+	slash      = Token{"/"}
 )
 
-// pools names the backend of each protocol.
-var poolNames = []string{model.HTTP: "http", model.HTTPS: "https", model.H2C: "h2c", model.H2: "h2"}
+// stripBits is the number of bits of the longest path.
+const stripBits = 11
+
+// poolNames names the backend of each protocol.
+var poolNames = []Token{model.HTTP: {"http"}, model.HTTPS: {"https"}, model.H2C: {"h2c"}, model.H2: {"h2"}}
 
 // hostKey is the key under which a host's first lookup finds it.
-func hostKey(host string) string {
+func hostKey(host Token) Token {
 	switch {
-	case host == "":
+	case host.text == "":
 		return anyHost
-	case strings.HasPrefix(host, "*."):
-		return wildcard + host
+	case strings.HasPrefix(host.text, "*."):
+		return compose(wildcard, host)
 	default:
 		return host
 	}
 }
 
-// routeKey is the key of a route of a host that compares paths. A Prefix ends with a slash, and so does what is
-// looked up: '/foo' becomes '/foo/', which matches '/foo/bar/' and '/foo/', but not '/foobar/'.
-func routeKey(host string, r *model.Route) string {
-	if r.Match == model.Exact {
-		return exactPath + host + r.Path
+// key is the key of a route of a host that compares paths. A Prefix ends with a slash, and so does what is looked up:
+// '/foo' becomes '/foo/', which matches '/foo/bar/' and '/foo/', but not '/foobar/'.
+func (r *route) key(host Token) Token {
+	switch {
+	case r.match == model.Exact:
+		return compose(exactPath, host, r.path)
+	case r.path == slash:
+		return compose(prefixPath, host, slash)
+	default:
+		return compose(prefixPath, host, r.path, slash)
 	}
-	return prefixPath + host + strings.TrimSuffix(r.Path, "/") + "/"
 }
 
 // pack makes the lines of one route: its record under the key and, where there is more than one address or a path to
-// rewrite, its addresses. The route has been checked.
-func pack(key string, r *model.Route) []entry {
-	u := &r.Upstream
-	names := u.Host + "|" + u.ServerName + "|" + u.Service
-	if len(u.Addresses) == 1 && r.Rewrite.Mode == model.KeepPath {
-		a := u.Addresses[0]
-		value := single + "|" + poolNames[u.Protocol] + "|" + a.Addr().String() + "|" + strconv.Itoa(int(a.Port())) + "|" + names
-		return []entry{{Token{key}, Token{value}}}
+// rewrite, its addresses.
+func (r *route) pack(key Token) []entry {
+	pool := poolNames[r.protocol]
+	names := compose(r.host, bar, r.serverName, bar, r.service)
+	if len(r.addresses) == 1 && r.mode == model.KeepPath {
+		return []entry{{key, compose(single, bar, pool, bar, packAddress(r.addresses[0]), bar, names)}}
 	}
-	entries := make([]entry, 0, len(u.Addresses)+1)
-	for i, a := range u.Addresses {
-		entries = append(entries, entry{
-			Token{address + strconv.Itoa(i) + "/" + key},
-			Token{a.Addr().String() + "|" + strconv.Itoa(int(a.Port()))},
-		})
+	entries := make([]entry, 0, len(r.addresses)+1)
+	for i, a := range r.addresses {
+		entries = append(entries, entry{compose(address, number(i), slash, key), packAddress(a)})
 	}
-	value := manifold + "|" + poolNames[u.Protocol] + "|" + strconv.Itoa(len(u.Addresses)) + "|" + stripped(r) + "|" + names + "|" + r.Rewrite.Path + "|" + key
-	return append(entries, entry{Token{key}, Token{value}})
+	return append(entries, entry{key, compose(manifold, bar, pool, bar, number(len(r.addresses)), bar, r.stripped(), bar, names, bar, r.target, bar, key)})
 }
 
-// stripped tells how much of the path the rewrite takes away, as a sum of powers of two: 'a' is 1, 'b' 2, 'c' 4. A
-// prefix of no length is '-', which is no letter of a sum but isn't empty either.
-func stripped(r *model.Route) string {
-	switch r.Rewrite.Mode {
+func packAddress(a netip.AddrPort) Token { return compose(ip(a.Addr()), bar, number(a.Port())) }
+
+// stripped tells how much of the path the rewrite takes away, as a sum of powers of two: 'a' is 1, 'b' 2, 'c' 4. No
+// length at all is '-', which is no letter of a sum but isn't empty either.
+func (r *route) stripped() Token {
+	switch r.mode {
 	case model.ReplacePath:
 		return stripAll
 	case model.ReplacePrefix:
-		length := len(strings.TrimSuffix(r.Path, "/"))
-		if r.Match == model.Exact {
-			length = len(r.Path)
-		}
-		if length == 0 {
-			return "-"
+		length := len(r.path.text)
+		if r.match == model.Prefix && r.path == slash {
+			return stripNone
 		}
 		var b strings.Builder
 		for i := range stripBits {
@@ -94,9 +107,9 @@ func stripped(r *model.Route) string {
 				b.WriteByte('a' + byte(i))
 			}
 		}
-		return b.String()
+		return Token{b.String()}
 	default:
-		return ""
+		return Token{}
 	}
 }
 
@@ -113,13 +126,13 @@ func unpack(value string) (record, error) {
 	fields := strings.Split(value, "|")
 	var r record
 	switch {
-	case fields[0] == single && len(fields) == 7:
+	case fields[0] == single.text && len(fields) == 7:
 		a, err := addressOf(fields[2], fields[3])
 		if err != nil {
 			return r, err
 		}
 		r.addresses, r.upstream.Addresses = 1, []netip.AddrPort{a}
-	case fields[0] == manifold && len(fields) == 9:
+	case fields[0] == manifold.text && len(fields) == 9:
 		n, err := strconv.ParseUint(fields[2], 10, 31)
 		if err != nil {
 			return r, err
@@ -127,7 +140,7 @@ func unpack(value string) (record, error) {
 		r.addresses, r.id = int(n), fields[8]
 		switch fields[3] {
 		case "":
-		case stripAll:
+		case stripAll.text:
 			r.rewrite = model.Rewrite{Mode: model.ReplacePath, Path: fields[7]}
 		default:
 			r.rewrite = model.Rewrite{Mode: model.ReplacePrefix, Path: fields[7]}
@@ -135,7 +148,7 @@ func unpack(value string) (record, error) {
 	default:
 		return r, errors.New("neither a record of the short kind nor of the long one")
 	}
-	protocol := slices.Index(poolNames, fields[1])
+	protocol := slices.Index(poolNames, Token{fields[1]})
 	if protocol < 0 {
 		return r, fmt.Errorf("no pool has the name %q", fields[1])
 	}

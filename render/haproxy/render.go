@@ -37,7 +37,9 @@ type State struct {
 
 // fragment is what stands in the map for one host.
 type fragment struct {
-	host        string
+	host string
+	// name is the host once it has been checked.
+	name        Token
 	certificate string
 	// entries have the host's own line last: as long as it is missing nothing else of the host is looked up.
 	entries []entry
@@ -56,22 +58,16 @@ func Render(m *model.Model, t model.Table) (State, []Problem) {
 // hosts cost, and a copy of one word or two for each other host. The Problems are those of the changed hosts.
 func (s State) Update(changed []model.Host, removed []string, t model.Table) (State, []Problem) {
 	var problems []Problem
-	gone := make(map[string]bool, len(removed)+len(changed))
-	for _, host := range removed {
-		gone[host] = true
-	}
-	fresh := make([]fragment, 0, len(changed))
+	fresh := make([]fragment, 0, len(changed)+len(removed))
 	for i := range changed {
-		h := &changed[i]
-		gone[h.Name] = true
-		f, p := renderHost(h, t)
+		f, p := renderHost(&changed[i], t)
 		problems = append(problems, p...)
-		if len(f.entries) > 0 {
-			fresh = append(fresh, f)
-		}
+		fresh = append(fresh, f)
 	}
-	byHost := func(a, b fragment) int { return strings.Compare(a.host, b.host) }
-	slices.SortStableFunc(fresh, byHost)
+	for _, host := range removed {
+		fresh = append(fresh, fragment{host: host})
+	}
+	slices.SortStableFunc(fresh, func(a, b fragment) int { return strings.Compare(a.host, b.host) })
 	fresh = slices.CompactFunc(fresh, func(a, b fragment) bool {
 		if a.host == b.host {
 			problems = append(problems, Problem{Host: b.host, Message: "the model has this host twice; its first is served"})
@@ -79,18 +75,18 @@ func (s State) Update(changed []model.Host, removed []string, t model.Table) (St
 		return a.host == b.host
 	})
 	all := make([]fragment, 0, len(s.fragments)+len(fresh))
-	next := 0
-	for _, f := range s.fragments {
-		if gone[f.host] {
-			continue
+	rest := s.fragments
+	for _, f := range fresh {
+		i, found := slices.BinarySearchFunc(rest, f.host, func(f fragment, host string) int { return strings.Compare(f.host, host) })
+		all = append(all, rest[:i]...)
+		if rest = rest[i:]; found {
+			rest = rest[1:]
 		}
-		for next < len(fresh) && fresh[next].host < f.host {
-			all = append(all, fresh[next])
-			next++
+		if len(f.entries) > 0 {
+			all = append(all, f)
 		}
-		all = append(all, f)
 	}
-	s.fragments = append(all, fresh[next:]...)
+	s.fragments = append(all, rest...)
 	return s, problems
 }
 
@@ -100,11 +96,11 @@ func (s State) UpdateDefault(u model.Upstream, t model.Table) (State, []Problem)
 	if u.Service == "" {
 		return s, nil
 	}
-	r := model.Route{Path: "/", Match: model.Prefix, Upstream: u}
-	if err := settle(&r, t); err != nil {
+	r, err := settle(&model.Route{Path: "/", Match: model.Prefix, Upstream: u}, t)
+	if err != nil {
 		return s, []Problem{{Message: "default backend: " + err.Error()}}
 	}
-	s.otherwise.entries = pack(byDefault, &r)
+	s.otherwise.entries = r.pack(byDefault)
 	return s, nil
 }
 
@@ -112,8 +108,12 @@ func (s State) UpdateDefault(u model.Upstream, t model.Table) (State, []Problem)
 // requests go on to the wildcard above it.
 func renderHost(h *model.Host, t model.Table) (fragment, []Problem) {
 	f := fragment{host: h.Name, certificate: h.Certificate}
+	var name Token
 	if h.Name != "" {
-		if _, err := Hostname(h.Name); err != nil {
+		var err error
+		if name, err = Hostname(h.Name); err == nil {
+			f.name = name
+		} else {
 			problem := Problem{Host: h.Name, Message: err.Error()}
 			if len(h.Routes) > 0 {
 				problem.Origin = h.Routes[0].Origin
@@ -122,83 +122,84 @@ func renderHost(h *model.Host, t model.Table) (fragment, []Problem) {
 		}
 	}
 	var problems []Problem
-	routes := make([]model.Route, 0, len(h.Routes))
-	seen := make(map[string]bool, len(h.Routes))
-	for _, r := range h.Routes {
-		err := settle(&r, t)
-		if err == nil && seen[routeKey(h.Name, &r)] {
-			err = errors.New("the host has this path twice; its first is served")
+	routes := make([]route, 0, len(h.Routes))
+	seen := make(map[Token]bool)
+	for i := range h.Routes {
+		given := &h.Routes[i]
+		r, err := settle(given, t)
+		if err == nil && len(h.Routes) > 1 {
+			if key := r.key(Token{}); seen[key] {
+				err = errors.New("the host has this path twice; its first is served")
+			} else {
+				seen[key] = true
+			}
 		}
 		if err != nil {
-			problems = append(problems, Problem{Host: h.Name, Path: r.Path, Origin: r.Origin, Message: err.Error()})
+			problems = append(problems, Problem{Host: h.Name, Path: given.Path, Origin: given.Origin, Message: err.Error()})
 			continue
 		}
-		seen[routeKey(h.Name, &r)] = true
 		routes = append(routes, r)
 	}
 	if len(routes) == 0 {
 		return f, problems
 	}
-	key := hostKey(h.Name)
-	if len(routes) == 1 && routes[0].Match == model.Prefix && routes[0].Path == "/" {
-		f.entries = pack(key, &routes[0])
+	if len(routes) == 1 && routes[0].match == model.Prefix && routes[0].path == slash {
+		f.entries = routes[0].pack(hostKey(name))
 		return f, problems
 	}
 	for i := range routes {
-		f.entries = append(f.entries, pack(routeKey(h.Name, &routes[i]), &routes[i])...)
+		f.entries = append(f.entries, routes[i].pack(routes[i].key(name))...)
 	}
-	f.entries = append(f.entries, entry{Token{key}, Token{comparing}})
+	f.entries = append(f.entries, entry{hostKey(name), comparing})
 	return f, problems
 }
 
 // settle checks all that a record is made of, and puts addresses in the place of the name. An upstream without
 // addresses is right: it is answered with a 503.
-func settle(r *model.Route, t model.Table) error {
-	path, err := Path(r.Path)
-	if err != nil {
-		return err
+func settle(given *model.Route, t model.Table) (route, error) {
+	u := &given.Upstream
+	r := route{match: given.Match, mode: given.Rewrite.Mode, protocol: u.Protocol}
+	var err error
+	if r.path, err = Path(given.Path); err != nil {
+		return r, err
 	}
-	r.Path = path.text
-	switch r.Match {
-	case model.Exact:
-	case model.Prefix:
-		if r.Path != "/" && strings.HasSuffix(r.Path, "/") {
-			return fmt.Errorf("path %q: a Prefix must not end with '/'", r.Path)
-		}
-	default:
-		return fmt.Errorf("match %d is unknown", r.Match)
+	switch {
+	case r.match == model.Prefix && r.path != slash && strings.HasSuffix(r.path.text, "/"):
+		return r, fmt.Errorf("path %q: a Prefix must not end with '/'", given.Path)
+	case r.match != model.Prefix && r.match != model.Exact:
+		return r, fmt.Errorf("match %d is unknown", r.match)
 	}
-	switch r.Rewrite.Mode {
+	switch r.mode {
 	case model.KeepPath:
-		r.Rewrite.Path = ""
 	case model.ReplacePrefix, model.ReplacePath:
-		if path, err = Path(r.Rewrite.Path); err != nil {
-			return fmt.Errorf("rewrite: %w", err)
+		if r.target, err = Path(given.Rewrite.Path); err != nil {
+			return r, fmt.Errorf("rewrite: %w", err)
 		}
-		r.Rewrite.Path = path.text
 	default:
-		return fmt.Errorf("rewrite %d is unknown", r.Rewrite.Mode)
+		return r, fmt.Errorf("rewrite %d is unknown", r.mode)
 	}
-	u := &r.Upstream
-	if _, err := ServiceName(u.Service); err != nil {
-		return err
+	if r.service, err = ServiceName(u.Service); err != nil {
+		return r, err
 	}
 	if int(u.Protocol) >= len(poolNames) {
-		return fmt.Errorf("protocol %d is unknown", u.Protocol)
+		return r, fmt.Errorf("protocol %d is unknown", u.Protocol)
 	}
 	if u.Host != "" {
-		if _, err := HostHeader(u.Host); err != nil {
-			return err
+		if r.host, err = HostHeader(u.Host); err != nil {
+			return r, err
 		}
 	}
-	if u.ServerName != "" {
-		if _, err := ServerName(u.ServerName); err != nil {
-			return err
+	if u.ServerName != "" && u.Protocol.TLS() {
+		if r.serverName, err = ServerName(u.ServerName); err != nil {
+			return r, err
 		}
 	}
-	if !u.Protocol.TLS() {
-		u.ServerName = ""
-	}
+	r.addresses, err = settleAddresses(u, t)
+	return r, err
+}
+
+// settleAddresses lists the addresses of an upstream, sorted, each once; nil where there are none.
+func settleAddresses(u *model.Upstream, t model.Table) ([]netip.AddrPort, error) {
 	addresses := slices.Clone(u.Addresses)
 	if u.Name != "" {
 		for _, a := range t[u.Name] {
@@ -207,17 +208,15 @@ func settle(r *model.Route, t model.Table) error {
 	}
 	for i, a := range addresses {
 		if err := checkAddress(a); err != nil {
-			return err
+			return nil, err
 		}
 		addresses[i] = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 	}
-	slices.SortFunc(addresses, netip.AddrPort.Compare)
-	u.Addresses = slices.Compact(addresses)
-	if len(u.Addresses) == 0 {
-		u.Addresses = nil
+	if len(addresses) == 0 {
+		return nil, nil
 	}
-	u.Name, u.Port = "", 0
-	return nil
+	slices.SortFunc(addresses, netip.AddrPort.Compare)
+	return slices.Compact(addresses), nil
 }
 
 // checkAddress refuses what is no address of one host at all; what an upstream may be is for the policy to say.
@@ -247,6 +246,17 @@ func (s State) all(yield func(fragment) bool) {
 	yield(s.otherwise)
 }
 
+// entries goes through the lines in the order of the file.
+func (s State) entries(yield func(entry) bool) {
+	for f := range s.all {
+		for _, e := range f.entries {
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
 // Len is the number of lines of the map.
 func (s State) Len() int {
 	n := 0
@@ -267,19 +277,15 @@ func (s State) GoString() string { return s.String() }
 // Map writes the map, 'key value' in a line, in an order that depends on what is in it only.
 func (s State) Map() []byte {
 	size := 0
-	for f := range s.all {
-		for _, e := range f.entries {
-			size += len(e.key.text) + len(e.value.text) + 2
-		}
+	for e := range s.entries {
+		size += len(e.key.text) + len(e.value.text) + 2
 	}
 	b := make([]byte, 0, size)
-	for f := range s.all {
-		for _, e := range f.entries {
-			b = append(b, e.key.text...)
-			b = append(b, ' ')
-			b = append(b, e.value.text...)
-			b = append(b, '\n')
-		}
+	for e := range s.entries {
+		b = append(b, e.key.text...)
+		b = append(b, ' ')
+		b = append(b, e.value.text...)
+		b = append(b, '\n')
 	}
 	return b
 }

@@ -212,3 +212,10 @@ func BenchmarkCompareOneOf50k(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkMap50k(b *testing.B) {
+	s, _ := Render(large(50_000), nil)
+	for b.Loop() {
+		b.SetBytes(int64(len(s.Map())))
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"strconv"
 	"strings"
@@ -126,7 +127,7 @@ func (r cli) identity(ctx context.Context) (identity, error) {
 }
 
 // addEntries adds lines to the map, or to a version of it that isn't served yet ("@3 "), in their order.
-func (r cli) addEntries(ctx context.Context, version, path string, entries []entry) error {
+func (r cli) addEntries(ctx context.Context, version, path string, entries iter.Seq[entry]) error {
 	command := "add map " + version + path
 	room := maxCommand - len(command) - len(" <<\n")
 	var payload []byte
@@ -138,7 +139,7 @@ func (r cli) addEntries(ctx context.Context, version, path string, entries []ent
 		payload = payload[:0]
 		return err
 	}
-	for _, e := range entries {
+	for e := range entries {
 		// A line without a value would take the next one for a part of its key.
 		if e.key.text == "" || e.value.text == "" {
 			return fmt.Errorf("map: key %q and value %q must not be empty", e.key, e.value)
@@ -167,12 +168,7 @@ func (r cli) replaceMap(ctx context.Context, path string, s State) error {
 		return &refusal{"prepare map " + path, answer}
 	}
 	version := "@" + strings.TrimSpace(number) + " "
-	for f := range s.all {
-		if err = r.addEntries(ctx, version, path, f.entries); err != nil {
-			break
-		}
-	}
-	if err == nil {
+	if err = r.addEntries(ctx, version, path, s.entries); err == nil {
 		err = r.silent(ctx, "commit map "+version+path, nil)
 	}
 	if err != nil {

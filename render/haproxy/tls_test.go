@@ -288,3 +288,58 @@ func TestOldTLSIsRefused(t *testing.T) {
 		t.Error("TLS 1.1 was accepted")
 	}
 }
+
+// TestRefusedCertificate gives HAProxy what Go took for a certificate and OpenSSL does not: it becomes a Problem, is
+// not tried again, leaves no file that would keep HAProxy from starting, and the one that works is still served.
+func TestRefusedCertificate(t *testing.T) {
+	r := run(t, nil)
+	trusted := authority(t)
+	u := to("n/s", site(t, echo("a")))
+	m := &model.Model{
+		Hosts: []model.Host{
+			{Name: "new.test", Certificate: "n/new", Routes: []model.Route{prefix("/", u)}},
+			{Name: "old.test", Certificate: "n/old", Routes: []model.Route{prefix("/", u)}},
+		},
+		Certificates: []model.Certificate{
+			{ID: "n/new", PEM: trusted.issuePEM(t, "new.test"), Origin: model.Origin{Kind: "Ingress", Namespace: "n", Name: "new"}},
+			{ID: "n/old", PEM: trusted.issuePEM(t, "old.test"), Origin: model.Origin{Kind: "Ingress", Namespace: "n", Name: "old"}},
+		},
+	}
+	first := *m
+	first.Certificates = m.Certificates[1:]
+	r.serve(&first, nil)
+	_, before := r.shown("old.test")
+
+	s, problems := Render(m, nil)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	// The key of one with the certificate of the other.
+	other := trusted.issuePEM(t, "old.test")
+	_, key, _ := strings.Cut(string(other), "-----END CERTIFICATE-----\n")
+	for i := range s.certificates {
+		chain, _, _ := strings.Cut(string(s.certificates[i].text), "-----BEGIN PRIVATE")
+		s.certificates[i].text = model.Secret(chain + key)
+	}
+	for range 2 {
+		change, err := r.Apply(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(change.Problems) != 2 || change.Problems[0].Origin.Name != "new" || change.Problems[1].Origin.Name != "old" || change.Certificates != 0 {
+			t.Errorf("got %+v", change)
+		}
+	}
+	if name, after := r.shown("old.test"); name != "old.test" || after != before {
+		t.Errorf("shown %q, %s, before %s", name, after, before)
+	}
+	if output, err := runHAProxy("-c", "-f", filepath.Join(r.options.RunDir, "haproxy.cfg")); err != nil {
+		t.Errorf("the files: %v: %s", err, output)
+	}
+	if change := r.serve(m, nil); change.Certificates != 1 {
+		t.Errorf("the right ones: %+v", change)
+	}
+	if name, _ := r.shown("new.test"); name != "new.test" {
+		t.Errorf("shown %q", name)
+	}
+}

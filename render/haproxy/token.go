@@ -3,6 +3,8 @@ package haproxy
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -15,6 +17,21 @@ type Token struct{ text string }
 
 // String is the text.
 func (t Token) String() string { return t.text }
+
+// compose puts tokens together to one: a record of its fields, a key of its parts.
+func compose(parts ...Token) Token {
+	var b strings.Builder
+	for _, p := range parts {
+		b.WriteString(p.text)
+	}
+	return Token{b.String()}
+}
+
+// number is a number in decimal.
+func number[T ~int | ~uint16](n T) Token { return Token{strconv.Itoa(int(n))} }
+
+// ip is an address without a zone.
+func ip(a netip.Addr) Token { return Token{a.WithZone("").String()} }
 
 const (
 	maxHost = 253
