@@ -91,8 +91,8 @@ func TestInScope(t *testing.T) {
 	}
 }
 
-// labelled is how the API server records that drawbridge applied the label.
-func labelled(ep *corev1.Endpoints) *corev1.Endpoints {
+// labeled is how the API server records that drawbridge applied the label.
+func labeled(ep *corev1.Endpoints) *corev1.Endpoints {
 	ep.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"}
 	e := wrote("drawbridge", `{"f:metadata":{"f:labels":{"f:endpointslice.kubernetes.io/skip-mirror":{}}}}`, 9)
 	e.Operation = metav1.ManagedFieldsOperationApply
@@ -131,14 +131,14 @@ func TestDecide(t *testing.T) {
 		cfg      *policy.Config
 		want     steps
 	}{
-		{"new: stored, then labelled", endpoints(subset), svc, []*discoveryv1.EndpointSlice{mirrored}, policy.DefaultConfig(), steps{apply: true, label: true}},
-		{"stored, not labelled yet", endpoints(subset), svc, append(own, mirrored), policy.DefaultConfig(), steps{label: true}},
-		{"handed over", labelled(endpoints(subset)), svc, own, policy.DefaultConfig(), steps{}},
+		{"new: stored, then labeled", endpoints(subset), svc, []*discoveryv1.EndpointSlice{mirrored}, policy.DefaultConfig(), steps{apply: true, label: true}},
+		{"stored, not labeled yet", endpoints(subset), svc, append(own, mirrored), policy.DefaultConfig(), steps{label: true}},
+		{"handed over", labeled(endpoints(subset)), svc, own, policy.DefaultConfig(), steps{}},
 		{"a person's label is left alone", personal, svc, own, policy.DefaultConfig(), steps{}},
 		{"nothing to serve: nothing is taken over", endpoints(), svc, []*discoveryv1.EndpointSlice{mirrored}, policy.DefaultConfig(), steps{}},
-		{"emptied after the hand-over", labelled(endpoints()), svc, own, policy.DefaultConfig(), steps{remove: true}},
+		{"emptied after the hand-over", labeled(endpoints()), svc, own, policy.DefaultConfig(), steps{remove: true}},
 		{"slices of former Endpoints go", endpoints(subset), svc, append(own, former), policy.DefaultConfig(), steps{label: true, remove: true}},
-		{"back: the label first", labelled(endpoints(subset)), svc, own, off, steps{unlabel: true, waits: true}},
+		{"back: the label first", labeled(endpoints(subset)), svc, own, off, steps{unlabel: true, waits: true}},
 		{"back: not before the mirrored slices stand", endpoints(subset), svc, own, off, steps{waits: true}},
 		{"back: nor before they hold each address", endpoints(subset), svc, append(own, otherAddress), off, steps{waits: true}},
 		{"back: then ours go", endpoints(subset), svc, append(own, mirrored), off, steps{remove: true}},
@@ -147,7 +147,7 @@ func TestDecide(t *testing.T) {
 		{"a selector: wait for the slices of its pods", endpoints(subset), selected, own, policy.DefaultConfig(), steps{waits: true}},
 		{"a selector: they are there", endpoints(subset), selected, append(own, pods), policy.DefaultConfig(), steps{remove: true}},
 		{"no Endpoints", nil, svc, append(own, mirrored), policy.DefaultConfig(), steps{remove: true}},
-		{"a foreign slice with our label stays", labelled(endpoints()), svc, []*discoveryv1.EndpointSlice{foreign}, policy.DefaultConfig(), steps{}},
+		{"a foreign slice with our label stays", labeled(endpoints()), svc, []*discoveryv1.EndpointSlice{foreign}, policy.DefaultConfig(), steps{}},
 		{"and where there are no Endpoints", nil, svc, []*discoveryv1.EndpointSlice{foreign}, policy.DefaultConfig(), steps{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -166,7 +166,7 @@ func TestDecide(t *testing.T) {
 }
 
 func TestOwnsSkipMirror(t *testing.T) {
-	ep := labelled(endpoints())
+	ep := labeled(endpoints())
 	if !ownsSkipMirror(ep) {
 		t.Error("applied by drawbridge, and not known")
 	}
@@ -212,7 +212,7 @@ func (*reads) List(context.Context, client.ObjectList, ...client.ListOption) err
 // A cache may strip managedFields; without them a foreign keeper can't be seen. They are read from the API server then,
 // but not for the Endpoints of pods, of which a cluster has thousands.
 func TestStrippedManagedFields(t *testing.T) {
-	full := labelled(endpoints())
+	full := labeled(endpoints())
 	for name, tt := range map[string]struct {
 		change func(*corev1.Endpoints)
 		live   int
