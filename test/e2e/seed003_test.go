@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"drawbridge.dev/drawbridge/test/lab"
+)
+
+// policy puts a policy into force until the test ends.
+func (w *world) policy(t *testing.T, text string) {
+	t.Helper()
+	set := func(text string) string {
+		var config corev1.ConfigMap
+		// Not the test's context, which is done in a cleanup.
+		if err := w.client.Get(w.t.Context(), client.ObjectKey{Namespace: system, Name: "drawbridge-policy"}, &config); err != nil {
+			t.Error(err)
+			return ""
+		}
+		before := config.Data["policy.yaml"]
+		config.Data["policy.yaml"] = text
+		if err := w.client.Update(w.t.Context(), &config); err != nil {
+			t.Error(err)
+		}
+		return before
+	}
+	before := set(text)
+	t.Cleanup(func() { set(before) })
+}
+
+// TestSeed003 is APISIX's document on external services, by an Ingress and an ExternalName Service in place of its own
+// kinds.
+func TestSeed003(t *testing.T) {
+	const url = "http://ext.httpbin.org/get"
+	lab.StartSite(t, lab.SiteOptions{Address: "203.0.113.14:80", Name: "httpbin.org", Hosts: []string{"httpbin.org"}})
+	cluster.dns.Set("httpbin.org", 1, "203.0.113.14")
+
+	// kubectl -n test expose pod/httpbin --port 80, and what kube-proxy would do with the address that it gets.
+	cluster.fixedNamespace(t, "test")
+	cluster.Apply(t, "test", `
+apiVersion: v1
+kind: Service
+metadata: {name: httpbin, labels: {run: httpbin}}
+spec: {selector: {run: httpbin}, ports: [{port: 80, targetPort: 80}]}
+`)
+	clusterIP := fetchObject(t, cluster, "test", "httpbin", &corev1.Service{}).Spec.ClusterIP
+	lab.StartSite(t, lab.SiteOptions{Address: clusterIP + ":80", Name: "cluster", Hosts: []string{"ext.httpbin.org"}})
+	cluster.dns.Set("httpbin.test.svc.cluster.local", 1, clusterIP)
+
+	t.Run("upstream of a domain", func(t *testing.T) {
+		shows(t, "003: what ApisixRoute and an external node of type Domain do, by an Ingress and an ExternalName Service, in every order")
+		s := seed{dir: "003/upstream", proxy: cluster.proxy, absent: []string{"http://local.httpbin.org/get"}}
+		s.inEveryOrder(t, func(t *testing.T, _ string, _ map[string]string) {
+			saw := cluster.proxy.reaches(t, "http://local.httpbin.org/get", "httpbin.org")
+			expect(t, saw, "httpbin.org", false, "")
+			if got := saw.Headers.Get("X-Forwarded-Host"); got != "local.httpbin.org" {
+				t.Errorf("X-Forwarded-Host is %q", got)
+			}
+		})
+	})
+	t.Run("name in the cluster is refused", func(t *testing.T) {
+		shows(t, "003: a name inside the cluster, httpbin.test.svc, is answered with 503 unless the policy allows its address, in every order")
+		s := seed{dir: "003/cluster", proxy: cluster.proxy, absent: []string{url}}
+		s.inEveryOrder(t, func(t *testing.T, namespace string, _ map[string]string) {
+			cluster.proxy.answers(t, url, 503, "503 "+namespace+"/ext-httpbin: no address")
+		})
+	})
+	t.Run("name in the cluster is allowed", func(t *testing.T) {
+		shows(t, "003: with the range of Services allowed by the policy, httpbin.test.svc is served with the client's Host, in every order")
+		cluster.policy(t, "version: 1\naddresses:\n  allowed: [10.96.0.0/16]\n")
+		s := seed{dir: "003/cluster", proxy: cluster.proxy, absent: []string{url}}
+		s.inEveryOrder(t, func(t *testing.T, _ string, _ map[string]string) {
+			expect(t, cluster.proxy.reaches(t, url, "cluster"), "ext.httpbin.org", false, "")
+		})
+	})
+	t.Run("change of the name", func(t *testing.T) {
+		shows(t, "003: a change of externalName is followed, from the cluster to httpbin.org and back, with the Host that each expects")
+		cluster.policy(t, "version: 1\naddresses:\n  allowed: [10.96.0.0/16]\n")
+		namespace := cluster.Namespace(t)
+		cluster.kubectl(t, "apply", "-n", namespace, "-f", seeds+"/003/cluster")
+		before := cluster.proxy.pid(t)
+		expect(t, cluster.proxy.reaches(t, url, "cluster"), "ext.httpbin.org", false, "")
+		cluster.kubectl(t, "apply", "-n", namespace, "-f", seeds+"/003/domain")
+		expect(t, cluster.proxy.reaches(t, url, "httpbin.org"), "httpbin.org", false, "")
+		cluster.kubectl(t, "apply", "-n", namespace, "-f", seeds+"/003/cluster/service.yaml")
+		cluster.proxy.reaches(t, url, "cluster")
+		cluster.proxy.unreloaded(t, before)
+	})
+	cluster.failedOpen(t)
+}
