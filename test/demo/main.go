@@ -52,7 +52,7 @@ func run(t lab.TB) {
 
 	d.head("1. What can not work is rejected, with what to write instead")
 	d.kubectl(fails, "apply", "-f", "examples/rejected/ip-in-external-name.yaml").
-		shows(`Invalid value: "198.51.100.10"`, "service-external-name-ip")
+		shows(`Invalid value: "198.51.100.10"`, "service-external-name-ip").inREADME()
 	d.kubectl(fails, "apply", "-f", "examples/rejected/port-name.yaml").
 		shows("ingress-external-name-port-name")
 	d.kubectl(works, "delete", "service", "catalog")
@@ -61,7 +61,7 @@ func run(t lab.TB) {
 	d.kubectl(works, "apply", "-f", "examples/by-name.yaml").
 		shows("ingress-preserve-host")
 	d.kubectl(works, "apply", "-f", "examples/by-name-tls.yaml").
-		shows("ingress-backend-protocol")
+		shows("ingress-backend-protocol").inREADME()
 	d.kubectl(works, "annotate", "ingress", "payments", "--list").
 		shows("ingress.kubernetes.io/preserve-host=false", "ingress.kubernetes.io/backend-protocol=HTTPS")
 
@@ -75,7 +75,7 @@ func run(t lab.TB) {
 	d.head("4. HAProxy serves them: each site gets the Host, and the TLS, that it expects")
 	d.curl("http://warehouse.shop.example/stock", "Host: warehouse.shop.example")
 	d.curl("http://catalog.shop.example/", "Host: catalog.example.net")
-	d.curl("http://payments.shop.example/", "Host: payments.example.net, TLS for: payments.example.net")
+	d.curl("http://payments.shop.example/", "Host: payments.example.net, TLS for: payments.example.net").inREADME()
 
 	d.head("5. A change is live within a moment, without a reload")
 	d.kubectl(works, "patch", "service", "catalog", "--type=merge", "-p", `{"spec":{"externalName":"archive.example.net"}}`)
@@ -230,15 +230,27 @@ const (
 
 // shown is what a command printed.
 type shown struct {
-	d    *demo
-	text string
+	d             *demo
+	command, text string
 }
 
-func (s shown) shows(parts ...string) {
+func (s shown) shows(parts ...string) shown {
 	for _, p := range parts {
 		if !strings.Contains(s.text, p) {
 			s.d.Fatalf("the output lacks %q", p)
 		}
+	}
+	return s
+}
+
+// inREADME holds README to what a command really prints.
+func (s shown) inREADME() {
+	readme, err := os.ReadFile(filepath.Join(lab.Root(), "README.md"))
+	if err != nil {
+		s.d.Fatalf("%v", err)
+	}
+	if !bytes.Contains(readme, []byte("$ "+s.command+"\n"+strings.TrimRight(s.text, "\n"))) {
+		s.d.Fatalf("README.md must show what '%s' prints", s.command)
 	}
 }
 
@@ -261,7 +273,7 @@ func (d *demo) eventually(args ...string) shown {
 }
 
 // curl asks the proxy until the answer is as it should be; what was just applied may take a moment to be served.
-func (d *demo) curl(url, part string) {
+func (d *demo) curl(url, part string) shown {
 	var text string
 	lab.Eventually(d, 30*time.Second, func() (err error) {
 		if text, err = d.output("curl", "-sS", "--fail-with-body", "--max-time", "5", url); err == nil && !strings.Contains(text, part) {
@@ -269,7 +281,7 @@ func (d *demo) curl(url, part string) {
 		}
 		return err
 	})
-	d.print(works, "curl "+url, text, nil)
+	return d.print(works, "curl "+url, text, nil)
 }
 
 // metric prints the lines of one of the proxy's metrics, and fails where they are not as expected.
@@ -300,7 +312,7 @@ func (d *demo) print(want outcome, command, text string, err error) shown {
 	if (err == nil) != bool(want) {
 		d.Fatalf("%s: want it to succeed: %t, but: %v", command, want, err)
 	}
-	return shown{d, text}
+	return shown{d, command, text}
 }
 
 func (d *demo) output(path string, args ...string) (string, error) {
