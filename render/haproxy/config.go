@@ -110,7 +110,7 @@ func config(o Options, list string) ([]byte, error) {
 		return nil, err
 	}
 	mapPath := path.Join(dir, mapFile)
-	routing := strings.NewReplacer("@BINDS@", binds, "@MAP@", mapPath, "@STRIP@", strip(),
+	routing := strings.NewReplacer("@BINDS@", binds, "@MAP@", mapPath, "@STRIP@", strip(), "@CHOOSE@", choose(),
 		"@NORMALIZE-WALK@", normalize("walk"), "@NORMALIZE-REWRITES@", normalize("rewrites")).Replace(routingText)
 	b.WriteString(routing)
 
@@ -201,6 +201,16 @@ func strip() string {
 	var lines []string
 	for i := range stripBits {
 		lines = append(lines, fmt.Sprintf("  http-request set-var(txn.rest) var(txn.rest),bytes(%d) if { var(txn.strip) -m sub %c }", 1<<i, 'a'+i))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// choose skips as many addresses as the number says that was drawn, a bit at a time, as strip does. They stand in the
+// record itself: one that were looked up apart could be gone with the next map.
+func choose() string {
+	var lines []string
+	for i := range addressBits {
+		lines = append(lines, fmt.Sprintf("  http-request set-var(txn.address) var(txn.address),field(%d,;,0) if { var(txn.i),and(%d) -m int gt 0 }", 1<<i+1, 1<<i))
 	}
 	return strings.Join(lines, "\n")
 }

@@ -62,7 +62,7 @@ func unsettle(r route) model.Route {
 // hostile is text that would do harm in a map, a command, a configuration or a log.
 var hostile = []string{
 	"", " ", "a b", "a\tb", "a\nb", "a\r\nb", "a\x00b", "a|b", "a;b", "a#b", "#", `a"b`, `a'b`, `a\b`, "a<<b", "%[env(HOME)]", "${HOME}",
-	"$(id)", "../../etc/passwd", "-x", "a.test\n\nshow info\n", "a.test; disable frontend public", "ANY", "DEFAULT", "W*.test", "V", "1|http|127.0.0.1|22||||", "A0/x.test",
+	"$(id)", "../../etc/passwd", "-x", "a.test\n\nshow info\n", "a.test; disable frontend public", "ANY", "DEFAULT", "W*.test", "V", "1|http|127.0.0.1|22||||", "Px.test/",
 	"*", "*.", "*.*.test", "a.*.test", ".a.test", "a..test", "a.test.", strings.Repeat("a", 64) + ".test", strings.Repeat("a.", 130) + "test",
 	"ümlaut.test", "A.TEST", "a_b.test", "[::1]", "a.test:80", "/../x", "/a//b", "/a/./b", "/a/..", "/a%", "/a%0g", "/a b", "/a\nb", "/a|b", "/a#b", "/a?b",
 	"/a\"b", `/a\b`, "/" + strings.Repeat("a", 2000), "/é", "/a\u202eb", "/\x7f", "/%", "//", "/a/ ",

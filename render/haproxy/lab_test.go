@@ -42,12 +42,7 @@ type running struct {
 // run starts HAProxy; change alters its options before.
 func run(t testing.TB, change func(*ProxyOptions)) *running {
 	t.Helper()
-	// A socket's path has at most 95 bytes, which t.TempDir's own may exceed.
-	dir, err := os.MkdirTemp("", "haproxy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := shortDir(t)
 	o := ProxyOptions{
 		Binary: program,
 		Options: Options{
@@ -81,6 +76,17 @@ func run(t testing.TB, change func(*ProxyOptions)) *running {
 		r.https = o.HTTPS[0]
 	}
 	return r
+}
+
+// shortDir is a folder for sockets, whose paths have at most 95 bytes.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "haproxy") //nolint:usetesting // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 type testWriter struct{ t testing.TB }

@@ -3,6 +3,7 @@ package haproxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -86,12 +87,17 @@ func TestLiveChanges(t *testing.T) {
 		{"paths", []model.Host{host("x.test", exact("/e", to("n/x", a)), prefix("/p", to("n/x", b)))}, Change{Live: true, Added: 2, Changed: 1}, "/p/q", "b"},
 		{"one more path", []model.Host{host("x.test", exact("/e", to("n/x", a)), prefix("/p", to("n/x", b)), prefix("/p/q", to("n/x", a)))}, Change{Live: true, Added: 1}, "/p/q", "a"},
 		{"two addresses", []model.Host{host("x.test", prefix("/p", to("n/x", b, b)))}, Change{Live: true, Removed: 2}, "/p", "b"},
+		{"really two", []model.Host{host("x.test", prefix("/p", to("n/x", b, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.9"), b.Port()))))}, Change{Live: true, Changed: 1}, "", ""},
 		{"gone", nil, Change{Live: true, Removed: 2}, "/p", ""},
 	}
 	for _, step := range steps {
 		m := &model.Model{Hosts: append(append([]model.Host{}, base.Hosts...), step.hosts...)}
 		if change := r.serve(m, nil); !reflect.DeepEqual(change, step.change) {
 			t.Errorf("%s: got %+v, want %+v", step.name, change, step.change)
+		}
+		if step.path == "" {
+			agree(t, r, m)
+			continue
 		}
 		if got := r.get("x.test", step.path); got.header.Get("X-Site") != step.want {
 			t.Errorf("%s: got %d %q, want %q", step.name, got.status, got.body, step.want)
@@ -112,7 +118,7 @@ func TestLiveChanges(t *testing.T) {
 	if good < 100 || bad != "" {
 		t.Errorf("traffic: %d well, first failure %q", good, bad)
 	}
-	if now := workerPID(t, r); now != pid || len(r.Counters().Reloads) != 0 || r.Counters().LiveChanges != 10 {
+	if now := workerPID(t, r); now != pid || len(r.Counters().Reloads) != 0 || r.Counters().LiveChanges != 11 {
 		t.Errorf("the worker was %d and is %d: %+v", pid, now, r.Counters())
 	}
 }
@@ -205,7 +211,8 @@ func TestReloadForOtherOptions(t *testing.T) {
 		other.mu.Lock()
 		err = other.reload(t.Context(), causeConfig)
 		other.mu.Unlock()
-		if deferred, ok := err.(*ReloadDeferred); !ok || deferred.After <= 0 { //nolint:errorlint // the documented type
+		var deferred *ReloadDeferred
+		if !errors.As(err, &deferred) || deferred.After <= 0 {
 			t.Errorf("a second reload: %v", err)
 		}
 	})
@@ -352,12 +359,12 @@ func TestLiveChangeThatFails(t *testing.T) {
 	r.serve(m, nil)
 	pid := workerPID(t, r)
 	// A path that HAProxy knows no map by.
-	real := r.dir
-	if err := os.Symlink(string(real), string(real)+".link"); err != nil {
+	dir := r.dir
+	if err := os.Symlink(string(dir), string(dir)+".link"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.Remove(string(real) + ".link") })
-	r.dir = folder(string(real) + ".link")
+	t.Cleanup(func() { _ = os.Remove(string(dir) + ".link") })
+	r.dir = folder(string(dir) + ".link")
 	m.Hosts = append(m.Hosts, host("y.test", prefix("/", to("n/y", a))))
 	s, _ := Render(m, nil)
 	change, err := r.Apply(t.Context(), s)
@@ -367,7 +374,7 @@ func TestLiveChangeThatFails(t *testing.T) {
 	if got := r.get("y.test", "/"); got.status != 200 || workerPID(t, r) == pid || r.Counters().Reloads[causeFailed] != 1 {
 		t.Errorf("got %d %q, %+v", got.status, got.body, r.Counters())
 	}
-	r.dir = real
+	r.dir = dir
 	if change := r.serve(m, nil); change.Live || change.Reload != "" {
 		t.Errorf("the same state: %+v", change)
 	}
@@ -376,11 +383,7 @@ func TestLiveChangeThatFails(t *testing.T) {
 
 // TestConfigIsAccepted lets HAProxy read haproxy.cfg with every option set.
 func TestConfigIsAccepted(t *testing.T) {
-	dir, err := os.MkdirTemp("", "haproxy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := shortDir(t)
 	o := Options{
 		RunDir: dir, HTTP: []string{":18080", "[::1]:18081"}, HTTPS: []string{"127.0.0.1:18443"}, Metrics: "127.0.0.1:19100", Threads: 4,
 		HardStopAfter: time.Minute, ConnectTimeout: time.Second, ClientTimeout: time.Second, ServerTimeout: time.Second, TunnelTimeout: time.Second, AccessLog: true,
@@ -399,5 +402,34 @@ func TestConfigIsAccepted(t *testing.T) {
 	output, err := exec.Command(program, "-c", "-f", file).CombinedOutput()
 	if err != nil || bytes.Contains(output, []byte("WARNING")) {
 		t.Errorf("%v: %s", err, output)
+	}
+}
+
+// TestNothingBetweenTwoStates changes the very host that traffic goes to: a request that began its lookups before a
+// change and ends them after it finds one of the two states.
+func TestNothingBetweenTwoStates(t *testing.T) {
+	r := run(t, nil)
+	a, b, c := site(t, echo("a")), site(t, echo("b")), site(t, echo("c"))
+	forms := []model.Host{
+		host("x.test", prefix("/", to("n/x", a))),
+		host("x.test", prefix("/", to("n/x", a, b, c))),
+		host("x.test", prefix("/", to("n/x", a, b, c)), exact("/other", to("n/x", a))),
+		host("x.test", prefix("/x", to("n/x", a)), prefix("/y", to("n/x", b))),
+		host("x.test", prefix("/", to("n/x", b))),
+		host("x.test", prefix("/x", to("n/x", a, b))),
+	}
+	r.serve(&model.Model{Hosts: forms[:1]}, nil)
+	stop := traffic(t, r, "x.test")
+	for i := range 200 {
+		h := forms[(i*7+i/6)%len(forms)]
+		s, _ := Render(&model.Model{Hosts: []model.Host{h}}, nil)
+		if _, err := r.Apply(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good, bad := stop()
+	t.Logf("%d requests", good)
+	if good < 100 || bad != "" {
+		t.Errorf("traffic: %d well, first failure %q", good, bad)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -30,9 +29,6 @@ func Parse(text []byte) (model.Model, error) {
 		if err := p.read(e.key.text, e.value.text); err != nil {
 			return model.Model{}, fmt.Errorf("key %q: %w", e.key.text, err)
 		}
-	}
-	if p.addresses != 0 {
-		return model.Model{}, fmt.Errorf("%d addresses belong to no route", p.addresses)
 	}
 	m := model.Model{Default: p.otherwise}
 	for _, h := range p.hosts {
@@ -68,8 +64,6 @@ type parser struct {
 	byKey     map[string]string
 	hosts     map[string]*model.Host
 	otherwise model.Upstream
-	// addresses is the number of addresses less the number that records own up to.
-	addresses int
 }
 
 func (p *parser) host(name string) *model.Host {
@@ -84,22 +78,19 @@ func (p *parser) host(name string) *model.Host {
 func (p *parser) read(key, value string) error {
 	switch {
 	case key == byDefault.text:
-		r, err := p.route(key, value)
+		r, err := unpack(value)
 		p.otherwise = r.Upstream
 		return err
 	case key == anyHost.text:
 		return p.whole("", key, value)
 	case strings.HasPrefix(key, wildcard.text):
 		return p.whole(key[len(wildcard.text):], key, value)
-	case strings.HasPrefix(key, address.text):
-		p.addresses++
-		return nil
 	case strings.HasPrefix(key, exactPath.text), strings.HasPrefix(key, prefixPath.text):
 		host, path, ok := strings.Cut(key[1:], "/")
 		if !ok || p.byKey[hostKey(Token{host}).text] != comparing.text {
 			return fmt.Errorf("its host %q doesn't compare paths", host)
 		}
-		r, err := p.route(key, value)
+		r, err := unpack(value)
 		if err != nil {
 			return err
 		}
@@ -124,38 +115,11 @@ func (p *parser) whole(name, key, value string) error {
 		p.host(name)
 		return nil
 	}
-	r, err := p.route(key, value)
+	r, err := unpack(value)
 	if err != nil {
 		return err
 	}
 	r.Path, r.Match = "/", model.Prefix
 	p.host(name).Routes = []model.Route{r}
 	return nil
-}
-
-// route reads a record and collects its addresses.
-func (p *parser) route(key, value string) (model.Route, error) {
-	r, err := unpack(value)
-	if err != nil {
-		return model.Route{}, err
-	}
-	route := model.Route{Rewrite: r.rewrite, Upstream: r.upstream}
-	if r.id == "" {
-		return route, nil
-	}
-	if r.id != key {
-		return route, fmt.Errorf("its id is %q", r.id)
-	}
-	var addresses []netip.AddrPort
-	for i := range r.addresses {
-		ip, port, _ := strings.Cut(p.byKey[fmt.Sprintf("%s%d/%s", address, i, key)], "|")
-		a, err := addressOf(ip, port)
-		if err != nil {
-			return route, err
-		}
-		addresses = append(addresses, a)
-	}
-	p.addresses -= r.addresses
-	route.Upstream.Addresses = addresses
-	return route, nil
 }

@@ -32,7 +32,6 @@ var (
 	wildcard   = Token{"W"}
 	exactPath  = Token{"E"}
 	prefixPath = Token{"P"}
-	address    = Token{"A"}
 	comparing  = Token{"V"}
 	single     = Token{"1"}
 	manifold   = Token{"m"}
@@ -40,10 +39,17 @@ var (
 	stripNone  = Token{"-"}
 	bar        = Token{"|"}
 	slash      = Token{"/"}
+	semicolon  = Token{";"}
 )
 
-// stripBits is the number of bits of the longest path.
-const stripBits = 11
+const (
+	// stripBits is the number of bits of the longest path.
+	stripBits = 11
+	// addressBits is the number of bits of the number of addresses.
+	addressBits = 8
+	// maxAddresses keeps a record well below the longest command.
+	maxAddresses = 1 << addressBits
+)
 
 // poolNames names the backend of each protocol.
 var poolNames = []Token{model.HTTP: {"http"}, model.HTTPS: {"https"}, model.H2C: {"h2c"}, model.H2: {"h2"}}
@@ -73,19 +79,20 @@ func (r *route) key(host Token) Token {
 	}
 }
 
-// pack makes the lines of one route: its record under the key and, where there is more than one address or a path to
-// rewrite, its addresses.
-func (r *route) pack(key Token) []entry {
+// pack makes the record of a route.
+func (r *route) pack() Token {
 	pool := poolNames[r.protocol]
 	names := compose(r.host, bar, r.serverName, bar, r.service)
 	if len(r.addresses) == 1 && r.mode == model.KeepPath {
-		return []entry{{key, compose(single, bar, pool, bar, packAddress(r.addresses[0]), bar, names)}}
+		return compose(single, bar, pool, bar, packAddress(r.addresses[0]), bar, names)
 	}
-	entries := make([]entry, 0, len(r.addresses)+1)
-	for i, a := range r.addresses {
-		entries = append(entries, entry{compose(address, number(i), slash, key), packAddress(a)})
+	parts := []Token{manifold, bar, pool, bar, number(len(r.addresses)), bar, r.stripped(), bar, names, bar, r.target}
+	between := bar
+	for _, a := range r.addresses {
+		parts = append(parts, between, packAddress(a))
+		between = semicolon
 	}
-	return append(entries, entry{key, compose(manifold, bar, pool, bar, number(len(r.addresses)), bar, r.stripped(), bar, names, bar, r.target, bar, key)})
+	return compose(parts...)
 }
 
 func packAddress(a netip.AddrPort) Token { return compose(ip(a.Addr()), bar, number(a.Port())) }
@@ -113,37 +120,37 @@ func (r *route) stripped() Token {
 	}
 }
 
-// record is what a value says; the route's path and match are in the key.
-type record struct {
-	upstream  model.Upstream
-	addresses int
-	rewrite   model.Rewrite
-	id        string
-}
-
-// unpack reads what pack wrote.
-func unpack(value string) (record, error) {
+// unpack reads what pack wrote, into a route without path and match, which are in its key.
+func unpack(value string) (model.Route, error) {
 	fields := strings.Split(value, "|")
-	var r record
+	var r model.Route
 	switch {
 	case fields[0] == single.text && len(fields) == 7:
-		a, err := addressOf(fields[2], fields[3])
+		a, err := unpackAddress(fields[2] + "|" + fields[3])
 		if err != nil {
 			return r, err
 		}
-		r.addresses, r.upstream.Addresses = 1, []netip.AddrPort{a}
-	case fields[0] == manifold.text && len(fields) == 9:
-		n, err := strconv.ParseUint(fields[2], 10, 31)
-		if err != nil {
-			return r, err
+		r.Upstream.Addresses = []netip.AddrPort{a}
+	case fields[0] == manifold.text && len(fields) >= 8:
+		fields = strings.SplitN(value, "|", 9)
+		if len(fields) == 9 {
+			for text := range strings.SplitSeq(fields[8], ";") {
+				a, err := unpackAddress(text)
+				if err != nil {
+					return r, err
+				}
+				r.Upstream.Addresses = append(r.Upstream.Addresses, a)
+			}
 		}
-		r.addresses, r.id = int(n), fields[8]
+		if n, err := strconv.Atoi(fields[2]); err != nil || n != len(r.Upstream.Addresses) {
+			return r, fmt.Errorf("it tells of %q addresses and has %d", fields[2], len(r.Upstream.Addresses))
+		}
 		switch fields[3] {
 		case "":
 		case stripAll.text:
-			r.rewrite = model.Rewrite{Mode: model.ReplacePath, Path: fields[7]}
+			r.Rewrite = model.Rewrite{Mode: model.ReplacePath, Path: fields[7]}
 		default:
-			r.rewrite = model.Rewrite{Mode: model.ReplacePrefix, Path: fields[7]}
+			r.Rewrite = model.Rewrite{Mode: model.ReplacePrefix, Path: fields[7]}
 		}
 	default:
 		return r, errors.New("neither a record of the short kind nor of the long one")
@@ -152,13 +159,14 @@ func unpack(value string) (record, error) {
 	if protocol < 0 {
 		return r, fmt.Errorf("no pool has the name %q", fields[1])
 	}
-	r.upstream.Protocol = model.Protocol(protocol)
-	r.upstream.Host, r.upstream.ServerName, r.upstream.Service = fields[4], fields[5], fields[6]
+	r.Upstream.Protocol = model.Protocol(protocol)
+	r.Upstream.Host, r.Upstream.ServerName, r.Upstream.Service = fields[4], fields[5], fields[6]
 	return r, nil
 }
 
-func addressOf(ip, port string) (netip.AddrPort, error) {
-	a, err := netip.ParseAddr(ip)
+func unpackAddress(text string) (netip.AddrPort, error) {
+	address, port, _ := strings.Cut(text, "|")
+	a, err := netip.ParseAddr(address)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}

@@ -86,7 +86,8 @@ func (s State) Update(changed []model.Host, removed []string, t model.Table) (St
 			all = append(all, f)
 		}
 	}
-	s.fragments = append(all, rest...)
+	all = append(all, rest...)
+	s.fragments = all
 	return s, problems
 }
 
@@ -100,7 +101,8 @@ func (s State) UpdateDefault(u model.Upstream, t model.Table) (State, []Problem)
 	if err != nil {
 		return s, []Problem{{Message: "default backend: " + err.Error()}}
 	}
-	s.otherwise.entries = r.pack(byDefault)
+	r.addresses = r.addresses[:min(len(r.addresses), maxAddresses)]
+	s.otherwise.entries = []entry{{byDefault, r.pack()}}
 	return s, nil
 }
 
@@ -138,17 +140,24 @@ func renderHost(h *model.Host, t model.Table) (fragment, []Problem) {
 			problems = append(problems, Problem{Host: h.Name, Path: given.Path, Origin: given.Origin, Message: err.Error()})
 			continue
 		}
+		if n := len(r.addresses); n > maxAddresses {
+			r.addresses = r.addresses[:maxAddresses]
+			problems = append(problems, Problem{
+				Host: h.Name, Path: given.Path, Origin: given.Origin,
+				Message: fmt.Sprintf("it has %d addresses, of which the first %d are served", n, maxAddresses),
+			})
+		}
 		routes = append(routes, r)
 	}
 	if len(routes) == 0 {
 		return f, problems
 	}
 	if len(routes) == 1 && routes[0].match == model.Prefix && routes[0].path == slash {
-		f.entries = routes[0].pack(hostKey(name))
+		f.entries = []entry{{hostKey(name), routes[0].pack()}}
 		return f, problems
 	}
 	for i := range routes {
-		f.entries = append(f.entries, routes[i].pack(routes[i].key(name))...)
+		f.entries = append(f.entries, entry{routes[i].key(name), routes[i].pack()})
 	}
 	f.entries = append(f.entries, entry{hostKey(name), comparing})
 	return f, problems
@@ -288,6 +297,16 @@ func (s State) Map() []byte {
 		b = append(b, '\n')
 	}
 	return b
+}
+
+// CertList writes the certificate list of a proxy with this run directory: a file and a name in a line, the
+// certificate for names that nobody has first.
+func (s State) CertList(runDir string) ([]byte, error) {
+	dir, err := checkRunDir(runDir)
+	if err != nil {
+		return nil, err
+	}
+	return folder(dir).list(s.bindings()), nil
 }
 
 // Certificates lists the IDs of the certificates that can be served, sorted.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"path"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -243,11 +244,12 @@ func TestRoutingAgainstReference(t *testing.T) {
 				t.Fatal(err)
 			}
 			body, err := io.ReadAll(response.Body)
+			_ = response.Body.Close()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if want == nil {
-				if response.StatusCode != 404 {
+				if response.StatusCode != http.StatusNotFound {
 					t.Fatalf("round %d: %s%s: got %d %s, want no route of %+v", round, host, written, response.StatusCode, body, m)
 				}
 				continue
@@ -341,6 +343,48 @@ func TestSeveralAddresses(t *testing.T) {
 		if count[name] < 20 {
 			t.Errorf("site %s got %d of 150 requests: %v", name, count[name], count)
 		}
+	}
+	// As many as there may be: each is drawn, and no other.
+	l, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var drawn sync.Map
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			drawn.Store(conn.LocalAddr().String(), true)
+			_, _ = conn.Read(make([]byte, 1000))
+			_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+			_ = conn.Close()
+		}
+	}()
+	u := model.Upstream{Service: "n/most"}
+	for i := range maxAddresses {
+		u.Addresses = append(u.Addresses, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 2, 0, byte(i)}), uint16(l.Addr().(*net.TCPAddr).Port)))
+	}
+	r.serve(&model.Model{Hosts: []model.Host{host("many.test", prefix("/", to("n/many", a, b, c))), host("most.test", prefix("/", u))}}, nil)
+	for range 6 * maxAddresses {
+		if got := r.get("most.test", "/"); got.status != http.StatusNoContent {
+			t.Fatalf("got %d %q", got.status, got.body)
+		}
+	}
+	found := 0
+	for _, a := range u.Addresses {
+		if _, ok := drawn.Load(a.String()); ok {
+			found++
+		}
+	}
+	if found < maxAddresses*95/100 {
+		t.Errorf("%d of %d addresses were drawn", found, maxAddresses)
+	}
+	u.Addresses = append(u.Addresses, a)
+	if s, problems := Render(&model.Model{Hosts: []model.Host{host("most.test", prefix("/", u))}}, nil); len(problems) != 1 || s.Len() != 1 {
+		t.Errorf("too many addresses: %v, %v", s, problems)
 	}
 	// The number of addresses makes no difference to the path that is sent.
 	if got := r.get("many.test", "/x//y"); !strings.Contains(got.body, "GET many.test /x//y\n") {

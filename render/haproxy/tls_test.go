@@ -71,6 +71,41 @@ func TestUpstreamTLS(t *testing.T) {
 	}
 }
 
+// TestConnectionsAreNotMixed alternates on one connection between hosts whose upstream is the same address: the
+// connection that was verified for one name is not used for another.
+func TestConnectionsAreNotMixed(t *testing.T) {
+	r := run(t, nil)
+	a := tlsSite(t, authority(t), "right.test", echo("tls"))
+	over := func(serverName string) model.Upstream {
+		u := to("n/"+serverName, a)
+		u.Protocol, u.Host, u.ServerName = model.HTTPS, serverName, serverName
+		return u
+	}
+	r.serve(&model.Model{Hosts: []model.Host{host("a.test", prefix("/", over("right.test"))), host("b.test", prefix("/", over("wrong.test")))}}, nil)
+	conn, err := net.Dial("tcp", r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	reader := bufio.NewReader(conn)
+	for i := range 60 {
+		name, want := "a.test", http.StatusOK
+		if i%3 == 2 {
+			name, want = "b.test", http.StatusServiceUnavailable
+		}
+		fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", name)
+		response, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+		if response.StatusCode != want {
+			t.Fatalf("request %d to %s: got %d, want %d", i, name, response.StatusCode, want)
+		}
+	}
+}
+
 // TestServerNameIsSent sees what the upstream is asked for.
 func TestServerNameIsSent(t *testing.T) {
 	r := run(t, nil)
@@ -161,6 +196,7 @@ func TestUpgrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer response.Body.Close()
 	if response.StatusCode != http.StatusSwitchingProtocols {
 		body, _ := io.ReadAll(response.Body)
 		t.Fatalf("got %d %q", response.StatusCode, body)

@@ -61,11 +61,11 @@ func ServerName(s string) (Token, error) {
 // HostHeader checks the value of a Host header: a DNS name or an IPv4 address, or an IPv6 address in brackets, and
 // a port where it is wanted. Upper case is let be.
 func HostHeader(s string) (Token, error) {
-	name, port := s, ""
+	name := s
 	if i := strings.LastIndexByte(s, ':'); i >= 0 && !strings.HasSuffix(s, "]") {
-		name, port = s[:i], s[i+1:]
-		if !digits(port) {
-			return Token{}, fmt.Errorf("Host %q: the port must be a number", s)
+		name = s[:i]
+		if n, err := strconv.ParseUint(s[i+1:], 10, 16); err != nil || n == 0 || !digits(s[i+1:]) {
+			return Token{}, fmt.Errorf("Host %q: the port must be a number between 1 and 65535", s)
 		}
 	}
 	if inner, ok := strings.CutPrefix(name, "["); ok {
