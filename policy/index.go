@@ -16,7 +16,7 @@ type Index struct {
 	classes   map[string]*networkingv1.IngressClass
 	slices    map[key][]*discoveryv1.EndpointSlice
 	inSpace   map[string][]*corev1.Service
-	ingresses map[string][]*networkingv1.Ingress
+	ingresses map[key][]*networkingv1.Ingress // by backend
 }
 
 type key struct{ namespace, name string }
@@ -32,7 +32,7 @@ func NewIndex(objects ...Object) *Index {
 		classes:   map[string]*networkingv1.IngressClass{},
 		slices:    map[key][]*discoveryv1.EndpointSlice{},
 		inSpace:   map[string][]*corev1.Service{},
-		ingresses: map[string][]*networkingv1.Ingress{},
+		ingresses: map[key][]*networkingv1.Ingress{},
 	}
 	lastSlice := map[key]*discoveryv1.EndpointSlice{}
 	lastIngress := map[key]*networkingv1.Ingress{}
@@ -55,7 +55,9 @@ func NewIndex(objects ...Object) *Index {
 		x.inSpace[k.namespace] = append(x.inSpace[k.namespace], o)
 	}
 	for k, o := range lastIngress {
-		x.ingresses[k.namespace] = append(x.ingresses[k.namespace], o)
+		for _, k.name = range ServicesOf(o) {
+			x.ingresses[k] = append(x.ingresses[k], o)
+		}
 	}
 	for k, o := range lastSlice {
 		k.name = o.Labels[discoveryv1.LabelServiceName]
@@ -81,8 +83,10 @@ func (x *Index) Service(namespace, name string) *corev1.Service {
 // Services lists those of a namespace by name.
 func (x *Index) Services(namespace string) []*corev1.Service { return x.inSpace[namespace] }
 
-// Ingresses lists those of a namespace by name.
-func (x *Index) Ingresses(namespace string) []*networkingv1.Ingress { return x.ingresses[namespace] }
+// IngressesTo lists those with a backend that is the Service, by name.
+func (x *Index) IngressesTo(namespace, service string) []*networkingv1.Ingress {
+	return x.ingresses[key{namespace, service}]
+}
 
 // EndpointSlices lists those of a Service by name.
 func (x *Index) EndpointSlices(namespace, service string) []*discoveryv1.EndpointSlice {

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -13,8 +15,8 @@ type World interface {
 	Service(namespace, name string) *corev1.Service
 	// Services lists the Services of a namespace by name.
 	Services(namespace string) []*corev1.Service
-	// Ingresses lists the Ingresses of a namespace by name.
-	Ingresses(namespace string) []*networkingv1.Ingress
+	// IngressesTo lists the Ingresses with a backend that is the Service, by name.
+	IngressesTo(namespace, service string) []*networkingv1.Ingress
 	// EndpointSlices lists the slices of a Service, by the label kubernetes.io/service-name, by name.
 	EndpointSlices(namespace, service string) []*discoveryv1.EndpointSlice
 	Endpoints(namespace, name string) *corev1.Endpoints
@@ -30,8 +32,8 @@ func (Nothing) Service(string, string) *corev1.Service { return nil }
 // Services knows none.
 func (Nothing) Services(string) []*corev1.Service { return nil }
 
-// Ingresses knows none.
-func (Nothing) Ingresses(string) []*networkingv1.Ingress { return nil }
+// IngressesTo knows none.
+func (Nothing) IngressesTo(string, string) []*networkingv1.Ingress { return nil }
 
 // EndpointSlices knows none.
 func (Nothing) EndpointSlices(string, string) []*discoveryv1.EndpointSlice { return nil }
@@ -41,3 +43,23 @@ func (Nothing) Endpoints(string, string) *corev1.Endpoints { return nil }
 
 // IngressClass knows none.
 func (Nothing) IngressClass(string) *networkingv1.IngressClass { return nil }
+
+// ServicesOf lists the names of the Services that are backends of an Ingress, each once: what IngressesTo indexes by.
+func ServicesOf(ing *networkingv1.Ingress) []string {
+	var names []string
+	add := func(b *networkingv1.IngressBackend) {
+		if b != nil && b.Service != nil {
+			names = append(names, b.Service.Name)
+		}
+	}
+	add(ing.Spec.DefaultBackend)
+	for i := range ing.Spec.Rules {
+		if http := ing.Spec.Rules[i].HTTP; http != nil {
+			for j := range http.Paths {
+				add(&http.Paths[j].Backend)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

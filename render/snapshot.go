@@ -244,9 +244,9 @@ func (s *Snapshot) Services(namespace string) []*corev1.Service {
 	return listed(s.services, s.servicesIn.get(namespace))
 }
 
-// Ingresses lists the Ingresses of a namespace by name.
-func (s *Snapshot) Ingresses(namespace string) []*networkingv1.Ingress {
-	return listed(s.ingresses, s.ingressesIn.get(namespace))
+// IngressesTo lists the Ingresses with a backend that is the Service, by name.
+func (s *Snapshot) IngressesTo(namespace, service string) []*networkingv1.Ingress {
+	return listed(s.ingresses, s.byService.get(name{Namespace: namespace, Name: service}))
 }
 
 // EndpointSlices lists the slices that a Service's name labels, by name.

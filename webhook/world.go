@@ -72,6 +72,20 @@ func NewCluster(ctx context.Context, c cache.Cache, reader client.Reader, metric
 	if err != nil {
 		return nil, fmt.Errorf("index EndpointSlices by Service: %w", err)
 	}
+	err = w.informers["Ingress"].AddIndexers(toolscache.Indexers{byService: func(o any) ([]string, error) {
+		ing, ok := o.(*networkingv1.Ingress)
+		if !ok {
+			return nil, nil
+		}
+		keys := policy.ServicesOf(ing)
+		for i := range keys {
+			keys[i] = ing.Namespace + "/" + keys[i]
+		}
+		return keys, nil
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("index Ingresses by Service: %w", err)
+	}
 	return w, nil
 }
 
@@ -162,8 +176,8 @@ func (v *view) Services(namespace string) []*corev1.Service {
 	return list[*corev1.Service](v, "Service", toolscache.NamespaceIndex, namespace)
 }
 
-func (v *view) Ingresses(namespace string) []*networkingv1.Ingress {
-	return list[*networkingv1.Ingress](v, "Ingress", toolscache.NamespaceIndex, namespace)
+func (v *view) IngressesTo(namespace, service string) []*networkingv1.Ingress {
+	return list[*networkingv1.Ingress](v, "Ingress", byService, namespace+"/"+service)
 }
 
 func (v *view) EndpointSlices(namespace, service string) []*discoveryv1.EndpointSlice {

@@ -128,7 +128,7 @@ var ingressExternalNamePortNameService = policy.Rule[*corev1.Service]{
 			return
 		}
 		var denied, warned namers
-		for _, ing := range p.World.Ingresses(svc.Namespace) {
+		for _, ing := range p.World.IngressesTo(svc.Namespace, svc.Name) {
 			var d *intent.Dialect
 			for _, at := range backendsOf(ing) {
 				if at.Service == nil || at.Service.Name != svc.Name || at.Service.Port.Name == "" {

@@ -151,7 +151,7 @@ drawbridge_live_reads_total{kind="Service",result="found"} 1
 	if got := world.EndpointSlices(namespace, "b"); len(got) != 0 {
 		t.Errorf("slices of b: %v", got)
 	}
-	if got := world.Ingresses(namespace); len(got) != 0 {
+	if got := world.IngressesTo(namespace, "a"); len(got) != 0 {
 		t.Errorf("Ingresses %v", got)
 	}
 	if world.IngressClass("world") == nil {
