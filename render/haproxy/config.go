@@ -19,7 +19,8 @@ type Options struct {
 	// RunDir is an absolute folder that HAProxy and the agent share. Sockets lie in it, whose paths have at most 95
 	// bytes.
 	RunDir string
-	// HTTP and HTTPS are the addresses to listen on, "host:port" or ":port"; without any there is no such listener.
+	// HTTP and HTTPS are the addresses to listen on, "address:port", or ":port" for both families (a kernel without
+	// IPv6 wants "0.0.0.0:port"); without any there is no such listener.
 	HTTP, HTTPS []string
 	// Metrics is the address of HAProxy's own Prometheus exporter, empty for none.
 	Metrics string

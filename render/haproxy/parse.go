@@ -82,9 +82,9 @@ func (p *parser) read(key, value string) error {
 		p.otherwise = r.Upstream
 		return err
 	case key == anyHost.text:
-		return p.whole("", key, value)
+		return p.whole("", value)
 	case strings.HasPrefix(key, wildcard.text):
-		return p.whole(key[len(wildcard.text):], key, value)
+		return p.whole(key[len(wildcard.text):], value)
 	case strings.HasPrefix(key, exactPath.text), strings.HasPrefix(key, prefixPath.text):
 		host, path, ok := strings.Cut(key[1:], "/")
 		if !ok || p.byKey[hostKey(Token{host}).text] != comparing.text {
@@ -105,12 +105,12 @@ func (p *parser) read(key, value string) error {
 		h.Routes = append(h.Routes, r)
 		return nil
 	default:
-		return p.whole(key, key, value)
+		return p.whole(key, value)
 	}
 }
 
 // whole reads the line of a host itself.
-func (p *parser) whole(name, key, value string) error {
+func (p *parser) whole(name, value string) error {
 	if value == comparing.text {
 		p.host(name)
 		return nil

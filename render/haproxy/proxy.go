@@ -22,9 +22,9 @@ import (
 // ProxyOptions says how HAProxy runs.
 type ProxyOptions struct {
 	Options
-	// Binary is the HAProxy that runs as a child and that checks a configuration before a reload. It may be empty
-	// where Attach is set: then a configuration is checked by the master itself, which keeps the old worker if it is
-	// bad.
+	// Binary is the HAProxy that runs as a child and that checks a configuration before a reload, with the same files
+	// (CAFile too) in the same places. It may be empty where Attach is set: then a configuration is checked by the
+	// master itself, which keeps the old worker if it is bad.
 	Binary string
 	// Attach leaves it to somebody else to run 'haproxy -W -S <RunDir>/master.sock -f <RunDir>/haproxy.cfg'; otherwise
 	// HAProxy is a child that ends with this process.
