@@ -1,11 +1,10 @@
 package haproxy
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -225,29 +224,38 @@ func (p *Proxy) start() (*exec.Cmd, error) {
 	child := exec.Command(p.options.Binary, "-W", "-S", p.master.socket+",mode,600", "-f", p.dir.path(configFile))
 	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	child.Stdout = os.Stdout
-	output, err := child.StderrPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := child.Start(); err != nil {
-		return nil, err
-	}
-	go p.listen(output)
-	return child, nil
+	child.Stderr = &listener{log: p.log}
+	// An old worker that is still at work has the same standard error; nobody waits for its end.
+	child.WaitDelay = time.Second
+	return child, child.Start()
 }
 
-// listen hands on what HAProxy says, line by line.
-func (p *Proxy) listen(output io.Reader) {
-	lines := bufio.NewScanner(output)
-	for lines.Scan() {
-		text := lines.Text()
-		if strings.Contains(text, "[ALERT]") || strings.Contains(text, "[WARNING]") {
-			p.log.Warn("HAProxy says", "line", text)
-		} else {
-			p.log.Debug("HAProxy says", "line", text)
+// listener hands on what HAProxy says, line by line.
+type listener struct {
+	log  *slog.Logger
+	line []byte
+}
+
+// maxLine bounds what is kept of a line that doesn't end.
+const maxLine = 4096
+
+func (l *listener) Write(text []byte) (int, error) {
+	for part := range bytes.Lines(text) {
+		whole := bytes.HasSuffix(part, []byte("\n"))
+		if room := maxLine - len(l.line); room > 0 {
+			l.line = append(l.line, part[:min(room, len(part))]...)
 		}
+		if !whole {
+			continue
+		}
+		level := slog.LevelDebug
+		if bytes.Contains(l.line, []byte("[ALERT]")) || bytes.Contains(l.line, []byte("[WARNING]")) {
+			level = slog.LevelWarn
+		}
+		l.log.Log(context.Background(), level, "HAProxy says", "line", string(bytes.TrimSpace(l.line)))
+		l.line = l.line[:0]
 	}
-	_, _ = io.Copy(io.Discard, output)
+	return len(text), nil
 }
 
 // await waits for the end of a child, and ends it when ctx does.
