@@ -27,14 +27,15 @@ import (
 	"testing"
 	"time"
 
+	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,6 +60,9 @@ type installation struct {
 func TestInstall(t *testing.T) {
 	plane := lab.Shared(t)
 	in := &installation{plane: plane, client: plane.Client(t), home: t.TempDir(), tls: filepath.Join(lab.Dir(t), "tls")}
+	if err := certmanager.AddToScheme(in.client.Scheme()); err != nil {
+		t.Fatal(err)
+	}
 	startCertManager(t, plane)
 	t.Run("the API server takes every variant", in.variants)
 
@@ -505,23 +509,13 @@ func (in *installation) rotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		certificate := &unstructured.Unstructured{}
-		certificate.SetGroupVersionKind(schema.GroupVersionKind{Group: "cert-manager.io", Version: "v1", Kind: "Certificate"})
-		if err := in.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "drawbridge-webhook"}, certificate); err != nil {
+		var certificate certmanager.Certificate
+		if err := in.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "drawbridge-webhook"}, &certificate); err != nil {
 			return err
 		}
-		conditions, _, err := unstructured.NestedSlice(certificate.Object, "status", "conditions")
-		if err != nil {
-			return err
-		}
-		conditions = append(conditions, map[string]any{
-			"type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "renewed by hand",
-			"lastTransitionTime": time.Now().UTC().Format(time.RFC3339), "observedGeneration": certificate.GetGeneration(),
-		})
-		if err := unstructured.SetNestedSlice(certificate.Object, conditions, "status", "conditions"); err != nil {
-			return err
-		}
-		return in.client.Status().Update(ctx, certificate)
+		apiutil.SetCertificateCondition(&certificate, certificate.Generation, certmanager.CertificateConditionIssuing,
+			cmmeta.ConditionTrue, "ManuallyTriggered", "renewed by hand")
+		return in.client.Status().Update(ctx, &certificate)
 	})
 	if err != nil {
 		t.Fatal(err)
