@@ -31,17 +31,16 @@ const verifyLimit = 5000
 // error the files may be ahead of what is served.
 //
 // A new certificate is tried on the running HAProxy before it is written: one that HAProxy can not load would keep it
-// from starting.
+// from starting. Where HAProxy does not run, Apply writes all that it is to start with, and fails.
 func (p *Proxy) Apply(ctx context.Context, s State) (Change, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var change Change
-	if err := p.meet(ctx, &change); err != nil {
-		failed := p.dir.write(mapFile, s.Map())
-		return change, errors.Join(fmt.Errorf("HAProxy doesn't answer: %w", err), failed)
-	}
 	if len(p.options.HTTPS) == 0 {
 		s.certificates = nil
+	}
+	if err := p.meet(ctx, &change); err != nil {
+		return change, errors.Join(fmt.Errorf("HAProxy doesn't answer: %w", err), p.leave(ctx, s))
 	}
 	if err := p.loadCertificates(ctx, s, &change); err != nil {
 		return change, err
@@ -61,6 +60,39 @@ func (p *Proxy) Apply(ctx context.Context, s State) (Change, error) {
 		p.count(func(c *Counters) { c.LiveChanges++ })
 	}
 	return change, nil
+}
+
+// leave writes what a HAProxy that does not run is to start with. It can't be asked about the certificates: 'haproxy -c'
+// is, and where it finds fault with one, HAProxy starts without any and is given them when it runs.
+func (p *Proxy) leave(ctx context.Context, s State) error {
+	config, err := Config(p.options.Options)
+	if err != nil {
+		return err
+	}
+	if err := p.dir.prepare(); err != nil {
+		return err
+	}
+	if err := p.dir.write(mapFile, s.Map()); err != nil {
+		return err
+	}
+	for _, c := range s.certificates {
+		if err := p.dir.write(certFolder+"/"+fileOf(c.id), []byte(c.text)); err != nil {
+			return err
+		}
+	}
+	if err := p.dir.write(listFile, p.dir.list(s.bindings())); err != nil {
+		return err
+	}
+	if p.options.Binary == "" || p.checkFiles(ctx, config) != nil {
+		if err := p.dir.write(listFile, p.dir.list(nil)); err != nil {
+			return err
+		}
+	}
+	// Last, for HAProxy may be waiting for it. One that is there was run, and is changed by a reload alone.
+	if missing(p.dir.path(configFile)) {
+		return p.dir.write(configFile, config)
+	}
+	return nil
 }
 
 // meet finds out whether HAProxy is the process that we know, and if not, what it serves.

@@ -3,6 +3,7 @@ package haproxy
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -432,4 +433,77 @@ func TestNothingBetweenTwoStates(t *testing.T) {
 	if good < 100 || bad != "" {
 		t.Errorf("traffic: %d well, first failure %q", good, bad)
 	}
+}
+
+// In a pod the agent comes first: what it leaves in the folder is all that HAProxy needs to serve from its first moment.
+func TestFirstFiles(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		binary string
+		status int // of TLS
+	}{
+		{"checked by haproxy -c", program, 200},
+		{"nobody can check certificates", "", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := authority(t).issuePEM(t, "one.test")
+			m := &model.Model{
+				Hosts:        []model.Host{{Name: "one.test", Certificate: "n/one", Routes: []model.Route{prefix("/", to("n/x", site(t, echo("a"))))}}},
+				Certificates: []model.Certificate{{ID: "n/one", PEM: text}},
+			}
+			s, problems := Render(m, nil)
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			o := ProxyOptions{Options: Options{RunDir: shortDir(t), HTTP: []string{freePort(t)}, HTTPS: []string{freePort(t)}}, Attach: true, Binary: c.binary}
+			p, err := NewProxy(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Apply(t.Context(), s); err == nil {
+				t.Fatal("Apply succeeds where no HAProxy runs")
+			}
+			child := exec.Command(program, "-W", "-db", "-S", folder(o.RunDir).path(masterSocket), "-f", folder(o.RunDir).path(configFile))
+			child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+			if err := child.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				_ = child.Process.Signal(syscall.SIGTERM)
+				_ = child.Wait()
+			})
+			if err := p.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r := &running{Proxy: p, t: t, http: o.HTTP[0], https: o.HTTPS[0], options: o}
+			if got := r.get("one.test", "/"); got.status != 200 {
+				t.Errorf("HTTP: %+v", got)
+			}
+			if got := r.presented(t, "one.test"); (got == "one.test") != (c.status == 200) {
+				t.Errorf("TLS presents a certificate for %q", got)
+			}
+			// Live, what was not in the files is put right, and what was is not touched.
+			change, err := p.Apply(t.Context(), s)
+			if err != nil || change.Added+change.Changed+change.Removed > 0 || (change.Certificates > 0) != (c.status != 200) {
+				t.Errorf("Apply: %+v %v", change, err)
+			}
+			if got := r.presented(t, "one.test"); got != "one.test" {
+				t.Errorf("in the end TLS presents a certificate for %q", got)
+			}
+		})
+	}
+}
+
+// presented is the first name of the certificate that a client of a server name gets.
+func (r *running) presented(t *testing.T, name string) string {
+	t.Helper()
+	conn, err := tls.Dial("tcp", r.https, &tls.Config{ServerName: name, InsecureSkipVerify: true}) //nolint:gosec // which one comes is the question
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // nothing was sent
+	if names := conn.ConnectionState().PeerCertificates[0].DNSNames; len(names) > 0 {
+		return names[0]
+	}
+	return ""
 }
