@@ -46,7 +46,7 @@ func (a Addresses) Check(addr netip.Addr) error {
 	if err := a.check(addr.Unmap()); err != nil {
 		return err
 	}
-	if inner, ok := embedded(addr); ok {
+	if inner, ok := Embedded(addr); ok {
 		if err := a.check(inner); err != nil {
 			return fmt.Errorf("%w (written as '%s')", err, addr)
 		}
@@ -73,8 +73,9 @@ func (a Addresses) check(addr netip.Addr) error {
 	return nil
 }
 
-// embedded is the IPv4 address inside an IPv6 one that a translator would deliver to.
-func embedded(addr netip.Addr) (netip.Addr, bool) {
+// Embedded is the IPv4 address inside an IPv6 one that a translator would deliver to: compatible, translated, NAT64,
+// 6to4, Teredo, ISATAP. A mapped address is the IPv4 address itself, for netip.Addr.Unmap to tell.
+func Embedded(addr netip.Addr) (netip.Addr, bool) {
 	if !addr.Is6() || addr.Is4In6() {
 		return netip.Addr{}, false
 	}

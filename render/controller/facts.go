@@ -22,6 +22,10 @@ type Facts struct {
 	prefixes map[netip.Prefix]int
 }
 
+// podSlices is the value of managed-by on the slices that the control plane makes of pods. A Guard rule keeps everybody
+// else from writing it.
+const podSlices = "endpointslice-controller.k8s.io"
+
 type places struct {
 	addrs    []netip.Addr
 	prefixes []netip.Prefix
@@ -65,6 +69,10 @@ func (f *Facts) Observe(o policy.Object) bool {
 	case *corev1.Service:
 		if o.Spec.Type != corev1.ServiceTypeExternalName {
 			p.add(o.Spec.ClusterIPs...)
+			// Not externalIPs: whoever may write a Service may claim any address there, and would take it from others.
+			for _, in := range o.Status.LoadBalancer.Ingress {
+				p.add(in.IP)
+			}
 		}
 	case *corev1.Node:
 		for _, a := range o.Status.Addresses {
@@ -77,9 +85,12 @@ func (f *Facts) Observe(o policy.Object) bool {
 		if o.AddressType == discoveryv1.AddressTypeFQDN {
 			return false
 		}
-		apiServer := o.Namespace == "default" && o.Labels[discoveryv1.LabelServiceName] == "kubernetes"
+		// Only what the control plane writes: anyone may call an address of his slice, or of Endpoints that are mirrored,
+		// a pod, and would thereby forbid it to the names of others.
+		apiServer := o.Namespace == "default" && o.Name == "kubernetes"
+		pods := o.Labels[discoveryv1.LabelManagedBy] == podSlices
 		for i := range o.Endpoints {
-			if target := o.Endpoints[i].TargetRef; apiServer || target != nil && target.Kind == "Pod" {
+			if target := o.Endpoints[i].TargetRef; apiServer || pods && target != nil && target.Kind == "Pod" {
 				p.add(o.Endpoints[i].Addresses...)
 			}
 		}
@@ -158,12 +169,23 @@ func (f *Facts) Judge(a policy.Addresses) func(netip.Addr) error {
 	return func(addr netip.Addr) error { return f.Check(a, addr) }
 }
 
-// Check tells why a name must not resolve to an address, nil where it may. What the policy allows is allowed.
+// Check tells why a name must not resolve to an address, nil where it may. What the policy allows is allowed. An IPv4
+// address that is written as IPv6 is judged as what it reaches too, as [policy.Addresses.Check] does.
 func (f *Facts) Check(addresses policy.Addresses, addr netip.Addr) error {
 	addr = addr.WithZone("").Unmap()
 	if err := addresses.Check(addr); err != nil {
 		return err
 	}
+	if err := f.check(addresses, addr); err != nil {
+		return err
+	}
+	if inner, ok := policy.Embedded(addr); ok {
+		return f.check(addresses, inner)
+	}
+	return nil
+}
+
+func (f *Facts) check(addresses policy.Addresses, addr netip.Addr) error {
 	for _, p := range addresses.Allowed {
 		if p.Contains(addr) {
 			return nil
