@@ -169,7 +169,7 @@ func binds(o Options, dir, list string) (string, error) {
 	}
 	if o.AccessLog {
 		// The Host as it came, before the record replaces it.
-		lines = append(lines, "  log global", "  log-format '"+logFormat+"'", "  http-request set-var(txn.logged) req.hdr(host)")
+		lines = append(lines, "  log global", "  log-format '"+logFormat+"'", "  http-request set-var(txn.logged) req.fhdr(host)")
 	}
 	if len(lines) == 0 {
 		return "", errors.New("there must be an address to listen on, for HTTP or for HTTPS")
@@ -239,7 +239,7 @@ func pools(line func(string, ...any), ca string, o Options) {
 		line("%s", strings.TrimSuffix(poolText, "\n"))
 		if tls {
 			line("  http-request set-var(txn.sni) var(txn.r),field(6,|)")
-			line("  http-request set-var(txn.sni) req.hdr(host),host_only,rtrim(.) if { var(txn.sni) -m len eq 0 }")
+			line("  http-request set-var(txn.sni) req.fhdr(host),host_only,rtrim(.) if { var(txn.sni) -m len eq 0 }")
 		}
 		line("  http-request set-header Host %%[var(txn.r),field(5,|)] if { var(txn.r),field(5,|) -m len gt 0 }")
 	}
