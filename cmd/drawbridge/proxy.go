@@ -21,12 +21,13 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -212,15 +213,20 @@ func (o *proxyOptions) cluster(ctx context.Context, group *errgroup.Group, confi
 		}
 	}
 	group.Go(func() error { return informers.Start(ctx) })
+	// The recorder of events.k8s.io takes two Events for one that differ in nothing but their text, and keeps the first
+	// text: a second problem of an Ingress would never be seen. This one tells them apart.
+	problems := record.NewBroadcaster(record.WithContext(ctx))
+	problems.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: clientset.CoreV1().Events("")})
+	reporter := problems.NewRecorder(clientgoscheme.Scheme, corev1.EventSource{Component: "drawbridge-proxy"})
 	report := func(p render.Problem) {
 		if p.Origin.Kind != "Ingress" {
 			return
 		}
-		regarding := &networkingv1.Ingress{
-			TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "Ingress"},
-			ObjectMeta: metav1.ObjectMeta{Namespace: p.Origin.Namespace, Name: p.Origin.Name},
+		// From the cache, for its UID: `kubectl describe` shows no Event without.
+		var regarding networkingv1.Ingress
+		if informers.Get(ctx, types.NamespacedName{Namespace: p.Origin.Namespace, Name: p.Origin.Name}, &regarding) == nil {
+			reporter.Event(&regarding, corev1.EventTypeWarning, "NotServedAsWritten", p.Message)
 		}
-		recorder.Eventf(regarding, nil, corev1.EventTypeWarning, "NotServedAsWritten", "Serve", "%s", p.Message)
 	}
 	return controller.Cluster{Cache: informers, Mapper: mapper, Log: slog.Default()}, report, nil
 }

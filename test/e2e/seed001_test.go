@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"drawbridge.dev/drawbridge/test/lab"
 )
@@ -63,87 +64,77 @@ func TestSeed001(t *testing.T) {
 
 	t.Run("endpoints", func(t *testing.T) {
 		shows(t, "001: class nginx by `--ingress-class nginx`: https to proxy-service.dev.com, ended with the Secret's certificate, reaches 10.240.0.129 in every order; the nameless port of its Endpoints is mended")
-		variant("endpoints").inEveryOrder(t, func(t *testing.T, namespace string, warned map[string]string) {
+		variant("endpoints").inEveryOrder(t, func(t *testing.T, a applied) {
 			expect(t, serves(t, "address"), host, false, "")
-			cluster.endpointsOnce(t, namespace, "proxy-service", "10.240.0.129")
-			order := t.Name()
-			if strings.Index(order, "service") < strings.Index(order, "endpoint,") || strings.HasSuffix(order, "endpoint") {
-				endpoints := fetchObject(t, cluster, namespace, "proxy-service", &corev1.Endpoints{})
-				if strings.Index(order, "service") < strings.LastIndex(order, "endpoint") {
-					if got := endpoints.Subsets[0].Ports[0].Name; got != "http" {
-						t.Errorf("the port of the Endpoints is %q", got)
-					}
-					if !strings.Contains(warned["endpoint"], "(endpoints-port-name)") {
-						t.Errorf("kubectl does not tell that the Endpoints were mended: %q", warned["endpoint"])
-					}
+			cluster.endpointsOnce(t, a.namespace, "proxy-service", "10.240.0.129")
+			if a.before("service", "endpoint") {
+				endpoints := fetchObject(t, cluster, a.namespace, "proxy-service", &corev1.Endpoints{})
+				if got := endpoints.Subsets[0].Ports[0].Name; got != "http" {
+					t.Errorf("the port of the Endpoints is %q", got)
 				}
+				a.told(t, "endpoint", "endpoints-port-name")
 			}
 			// Whatever the order, the generated slice names the port as the Service does.
 			var list discoveryv1.EndpointSliceList
-			if err := cluster.client.List(t.Context(), &list); err != nil {
+			if err := cluster.client.List(t.Context(), &list, client.InNamespace(a.namespace)); err != nil {
 				t.Fatal(err)
 			}
 			for _, s := range list.Items {
-				if s.Namespace == namespace && *s.Ports[0].Name != "http" {
-					t.Errorf("slice %s, kept by %s, has port %q", s.Name, s.Labels[discoveryv1.LabelManagedBy], *s.Ports[0].Name)
+				if by := s.Labels[discoveryv1.LabelManagedBy]; by != "drawbridge.dev" || *s.Ports[0].Name != "http" {
+					t.Errorf("slice %s, kept by %s, has port %q", s.Name, by, *s.Ports[0].Name)
 				}
 			}
 		})
 	})
 	t.Run("slice", func(t *testing.T) {
 		shows(t, "001: the same with the document's EndpointSlice in place of Endpoints, in every order: its nameless port is mended too")
-		variant("slice").inEveryOrder(t, func(t *testing.T, namespace string, warned map[string]string) {
+		variant("slice").inEveryOrder(t, func(t *testing.T, a applied) {
 			expect(t, serves(t, "address"), host, false, "")
-			slice := fetchObject(t, cluster, namespace, "proxy-service", &discoveryv1.EndpointSlice{})
+			slice := fetchObject(t, cluster, a.namespace, "proxy-service", &discoveryv1.EndpointSlice{})
 			if got := slice.Labels[discoveryv1.LabelManagedBy]; got != "hand-written.drawbridge.dev" {
 				t.Errorf("the slice is kept by %q", got)
 			}
-			order := t.Name()[strings.LastIndex(t.Name(), "/")+1:]
-			if strings.Index(order, "service") < strings.Index(order, "endpointslice") {
+			if a.before("service", "endpointslice") {
 				if got := slice.Ports[0].Name; got == nil || *got != "http" {
 					t.Errorf("the port of the slice is %v", got)
 				}
-				if !strings.Contains(warned["endpointslice"], "(endpointslice-port-name)") {
-					t.Errorf("kubectl does not tell that the slice was mended: %q", warned["endpointslice"])
-				}
+				a.told(t, "endpointslice", "endpointslice-port-name")
 			}
 		})
 	})
 	t.Run("name", func(t *testing.T) {
 		shows(t, "001: ExternalName with upstream-vhost: traffic reaches ipvalidator-test.dev.com under its own name, in every order")
-		variant("name").inEveryOrder(t, func(t *testing.T, _ string, _ map[string]string) {
+		variant("name").inEveryOrder(t, func(t *testing.T, _ applied) {
 			expect(t, nginx.reaches(t, "https://"+byName+"/", "name"), site, false, "")
 		})
 	})
 	t.Run("name without upstream-vhost", func(t *testing.T) {
 		shows(t, "001, pitfall: an Ingress that forgets upstream-vhost is mended in ingress-nginx's own words, and works in the other order too")
-		variant("plain-name").inEveryOrder(t, func(t *testing.T, namespace string, warned map[string]string) {
+		variant("plain-name").inEveryOrder(t, func(t *testing.T, a applied) {
 			expect(t, nginx.reaches(t, "https://"+byName+"/", "name"), site, false, "")
-			if !strings.HasSuffix(t.Name(), "/service,ingress") {
-				return
+			if a.before("ingress", "service") {
+				return // at its review the Service was not there
 			}
-			ingress := fetchObject(t, cluster, namespace, "proxy-service-externalname-ingress", &networkingv1.Ingress{})
+			ingress := fetchObject(t, cluster, a.namespace, "proxy-service-externalname-ingress", &networkingv1.Ingress{})
 			if got := ingress.Annotations["nginx.ingress.kubernetes.io/upstream-vhost"]; got != site {
 				t.Errorf("upstream-vhost is %q", got)
 			}
 			if got, ok := ingress.Annotations["ingress.kubernetes.io/preserve-host"]; ok {
 				t.Errorf("preserve-host, which ingress-nginx does not know, is %q", got)
 			}
-			if !strings.Contains(warned["ingress"], "(ingress-preserve-host)") {
-				t.Errorf("kubectl does not tell that the Ingress was mended: %q", warned["ingress"])
-			}
+			a.told(t, "ingress", "ingress-preserve-host")
 		})
 	})
 	t.Run("https", func(t *testing.T) {
 		shows(t, "001, pitfall: a backend that takes HTTPS alone: port 443 gets backend-protocol HTTPS, TLS reaches the site and is verified, in every order")
-		variant("https").inEveryOrder(t, func(t *testing.T, namespace string, _ map[string]string) {
+		variant("https").inEveryOrder(t, func(t *testing.T, a applied) {
 			expect(t, serves(t, "address-tls"), host, true, host)
-			order := t.Name()[strings.LastIndex(t.Name(), "/")+1:]
-			if strings.Index(order, "service") < strings.Index(order, "ingress") {
-				ingress := fetchObject(t, cluster, namespace, "proxy-service-ingress", &networkingv1.Ingress{})
+			if a.before("service", "ingress") {
+				ingress := fetchObject(t, cluster, a.namespace, "proxy-service-ingress", &networkingv1.Ingress{})
 				if got := ingress.Annotations["nginx.ingress.kubernetes.io/backend-protocol"]; got != "HTTPS" {
 					t.Errorf("backend-protocol is %q", got)
 				}
+				a.told(t, "ingress", "ingress-backend-protocol")
 			}
 		})
 	})

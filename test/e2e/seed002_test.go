@@ -25,24 +25,24 @@ func TestSeed002(t *testing.T) {
 
 	t.Run("address", func(t *testing.T) {
 		shows(t, "002, option 1: Service and Endpoints: port 80 leads to 1.1.1.1:9000 (targetPort), in every order")
-		variant("address", byAddress).inEveryOrder(t, func(t *testing.T, namespace string, _ map[string]string) {
+		variant("address", byAddress).inEveryOrder(t, func(t *testing.T, a applied) {
 			saw := cluster.proxy.reaches(t, "http://"+byAddress+"/", "address")
 			expect(t, saw, byAddress, false, "")
 			if saw.Local != "1.1.1.1:9000" {
 				t.Errorf("the site stands at %s", saw.Local)
 			}
-			cluster.endpointsOnce(t, namespace, "external-service", "1.1.1.1")
+			cluster.endpointsOnce(t, a.namespace, "external-service", "1.1.1.1")
 		})
 	})
 	t.Run("name", func(t *testing.T) {
 		shows(t, "002, option 2, and pitfall: clients ask for the alias, and the site gets its own name as Host, in every order")
-		variant("name", byName).inEveryOrder(t, func(t *testing.T, _ string, _ map[string]string) {
+		variant("name", byName).inEveryOrder(t, func(t *testing.T, _ applied) {
 			expect(t, cluster.proxy.reaches(t, "http://"+byName+"/", "name"), site, false, "")
 		})
 	})
 	t.Run("name over TLS", func(t *testing.T) {
 		shows(t, "002, pitfall: a site that speaks HTTPS: its certificate is verified against its own name, not the alias, in every order")
-		variant("name-tls", byName).inEveryOrder(t, func(t *testing.T, _ string, _ map[string]string) {
+		variant("name-tls", byName).inEveryOrder(t, func(t *testing.T, _ applied) {
 			expect(t, cluster.proxy.reaches(t, "http://"+byName+"/", "name-tls"), site, true, site)
 		})
 	})
@@ -68,7 +68,7 @@ func TestSeed002(t *testing.T) {
 		shows(t, "002, pitfall: an IP address in externalName, in any spelling, is rejected; the message says what to write")
 		namespace := cluster.Namespace(t)
 		service := strings.ReplaceAll(manifest(t, "002/name/service.yaml"), "my-namespace", namespace)
-		for _, address := range []string{"1.2.3.4", "1.2.3.4.", "127.1", `"0x7f000001"`, `"2130706433"`, "0177.0.0.1", `"::1"`, `"[::1]"`} {
+		for _, address := range []string{"1.2.3.4", "1.2.3.4.", `"127.1"`, `"0x7f000001"`, `"2130706433"`, "0177.0.0.1", `"::1"`, `"[::1]"`} {
 			cluster.refused(t, namespace, strings.ReplaceAll(service, site, address),
 				`The Service "database" is invalid: spec.externalName: `, "(service-external-name-ip)", "a Service without selector and an EndpointSlice")
 		}

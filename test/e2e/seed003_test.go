@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,6 +32,22 @@ func (w *world) policy(t *testing.T, text string) {
 	t.Cleanup(func() { set(before) })
 }
 
+// notServed waits until `kubectl describe` shows an Event of an Ingress that says why it is not served as written.
+func (w *world) notServed(t *testing.T, namespace, ingress, part string) {
+	t.Helper()
+	lab.Eventually(t, patience, func() error {
+		text, stderr, err := w.Kubectl(t, "describe", "ingress", ingress, "-n", namespace)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, stderr)
+		}
+		_, events, _ := strings.Cut(text, "Events:")
+		if !strings.Contains(events, "NotServedAsWritten") || !strings.Contains(events, part) {
+			return fmt.Errorf("no Event tells of %s:%s", part, events)
+		}
+		return nil
+	})
+}
+
 // TestSeed003 is APISIX's document on external services, by an Ingress and an ExternalName Service in place of its own
 // kinds.
 func TestSeed003(t *testing.T) {
@@ -46,13 +64,13 @@ metadata: {name: httpbin, labels: {run: httpbin}}
 spec: {selector: {run: httpbin}, ports: [{port: 80, targetPort: 80}]}
 `)
 	clusterIP := fetchObject(t, cluster, "test", "httpbin", &corev1.Service{}).Spec.ClusterIP
-	lab.StartSite(t, lab.SiteOptions{Address: clusterIP + ":80", Name: "cluster", Hosts: []string{"ext.httpbin.org"}})
+	inside := lab.StartSite(t, lab.SiteOptions{Address: clusterIP + ":80", Name: "cluster", Hosts: []string{"ext.httpbin.org"}})
 	cluster.dns.Set("httpbin.test.svc.cluster.local", 1, clusterIP)
 
 	t.Run("upstream of a domain", func(t *testing.T) {
 		shows(t, "003: what ApisixRoute and an external node of type Domain do, by an Ingress and an ExternalName Service, in every order")
 		s := seed{dir: "003/upstream", proxy: cluster.proxy, absent: []string{"http://local.httpbin.org/get"}}
-		s.inEveryOrder(t, func(t *testing.T, _ string, _ map[string]string) {
+		s.inEveryOrder(t, func(t *testing.T, _ applied) {
 			saw := cluster.proxy.reaches(t, "http://local.httpbin.org/get", "httpbin.org")
 			expect(t, saw, "httpbin.org", false, "")
 			if got := saw.Headers.Get("X-Forwarded-Host"); got != "local.httpbin.org" {
@@ -63,15 +81,19 @@ spec: {selector: {run: httpbin}, ports: [{port: 80, targetPort: 80}]}
 	t.Run("name in the cluster is refused", func(t *testing.T) {
 		shows(t, "003: a name inside the cluster, httpbin.test.svc, is answered with 503 unless the policy allows its address, in every order")
 		s := seed{dir: "003/cluster", proxy: cluster.proxy, absent: []string{url}}
-		s.inEveryOrder(t, func(t *testing.T, namespace string, _ map[string]string) {
-			cluster.proxy.answers(t, url, 503, "503 "+namespace+"/ext-httpbin: no address")
+		s.inEveryOrder(t, func(t *testing.T, a applied) {
+			cluster.proxy.answers(t, url, 503, "503 "+a.namespace+"/ext-httpbin: no address")
+			cluster.notServed(t, a.namespace, "ext-route", "'"+clusterIP+"'")
 		})
+		if got := inside.Requests(); len(got) != 0 {
+			t.Errorf("the Service got %d requests", len(got))
+		}
 	})
 	t.Run("name in the cluster is allowed", func(t *testing.T) {
 		shows(t, "003: with the range of Services allowed by the policy, httpbin.test.svc is served with the client's Host, in every order")
 		cluster.policy(t, "version: 1\naddresses:\n  allowed: [10.96.0.0/16]\n")
 		s := seed{dir: "003/cluster", proxy: cluster.proxy, absent: []string{url}}
-		s.inEveryOrder(t, func(t *testing.T, _ string, _ map[string]string) {
+		s.inEveryOrder(t, func(t *testing.T, _ applied) {
 			expect(t, cluster.proxy.reaches(t, url, "cluster"), "ext.httpbin.org", false, "")
 		})
 	})

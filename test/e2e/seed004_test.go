@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"strings"
 	"testing"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -26,17 +25,17 @@ func TestSeed004(t *testing.T) {
 	t.Run("name", func(t *testing.T) {
 		shows(t, "004: ExternalName with a named port is allowed; clients ask for the alias, and httpbin.org gets its own name as Host, in every order")
 		s := seed{dir: "004/name", namespace: "default", proxy: cluster.proxy, absent: []string{"http://" + alias}}
-		s.inEveryOrder(t, func(t *testing.T, _ string, _ map[string]string) {
+		s.inEveryOrder(t, func(t *testing.T, _ applied) {
 			expect(t, cluster.proxy.reaches(t, "http://"+alias+"/headers", "httpbin.org"), "httpbin.org", false, "")
 		})
 	})
 	t.Run("address", func(t *testing.T) {
 		shows(t, "004: port 443 named tls: https to both of Wikipedia's addresses, verified against en.wikipedia.org, in every order")
 		s := seed{dir: "004/address", namespace: "default", proxy: cluster.proxy, absent: []string{"http://" + wikipedia}}
-		s.inEveryOrder(t, func(t *testing.T, namespace string, _ map[string]string) {
+		s.inEveryOrder(t, func(t *testing.T, a applied) {
 			const url = "http://" + wikipedia + "/wiki/Main_Page"
 			expect(t, cluster.proxy.reaches(t, url, "wikipedia"), wikipedia, true, wikipedia)
-			cluster.endpointsOnce(t, namespace, "my-wikipedia", "198.35.26.96", "91.198.174.192")
+			cluster.endpointsOnce(t, a.namespace, "my-wikipedia", "198.35.26.96", "91.198.174.192")
 			used := map[string]bool{}
 			for range 40 {
 				used[cluster.proxy.reaches(t, url, "wikipedia").Local] = true
@@ -47,9 +46,8 @@ func TestSeed004(t *testing.T) {
 			if len(used) != 2 {
 				t.Errorf("of two addresses only %v is used", used)
 			}
-			order := t.Name()[strings.LastIndex(t.Name(), "/")+1:]
-			if strings.Index(order, "service") < strings.Index(order, "ingress") {
-				ingress := fetchObject(t, cluster, namespace, "my-wikipedia", &networkingv1.Ingress{})
+			if a.before("service", "ingress") {
+				ingress := fetchObject(t, cluster, a.namespace, "my-wikipedia", &networkingv1.Ingress{})
 				if got := ingress.Annotations["ingress.kubernetes.io/backend-protocol"]; got != "HTTPS" {
 					t.Errorf("backend-protocol is %q", got)
 				}

@@ -37,9 +37,29 @@ type seed struct {
 	absent    []string // URLs of what it serves: before each order they must be 404
 }
 
+// applied is a variant whose files were applied in one of the orders.
+type applied struct {
+	namespace string
+	order     []string          // the names of the files, without .yaml
+	warned    map[string]string // what kubectl printed on standard error for each file
+}
+
+// before tells whether one file was applied before another.
+func (a applied) before(one, other string) bool {
+	return slices.Index(a.order, one) < slices.Index(a.order, other)
+}
+
+// told asserts that kubectl printed a warning of a rule when it applied a file.
+func (a applied) told(t *testing.T, file, rule string) {
+	t.Helper()
+	if !strings.Contains(a.warned[file], "("+rule+")") {
+		t.Errorf("kubectl says %q of %s, and nothing of %s", a.warned[file], file, rule)
+	}
+}
+
 // inEveryOrder applies the files of a variant by kubectl, one by one, in every order, each time to an empty namespace,
-// and calls check for each. warned is what kubectl printed on standard error.
-func (s seed) inEveryOrder(t *testing.T, check func(t *testing.T, namespace string, warned map[string]string)) {
+// and calls check for each.
+func (s seed) inEveryOrder(t *testing.T, check func(*testing.T, applied)) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(seeds, s.dir, "*.yaml"))
 	if err != nil || len(files) < 2 {
@@ -58,11 +78,11 @@ func (s seed) inEveryOrder(t *testing.T, check func(t *testing.T, namespace stri
 			for _, url := range s.absent {
 				s.proxy.gone(t, url)
 			}
-			warned := map[string]string{}
+			a := applied{namespace: namespace, order: names, warned: map[string]string{}}
 			for _, file := range order {
-				warned[name(file)] = cluster.kubectl(t, "apply", "-n", namespace, "-f", file)
+				a.warned[name(file)] = cluster.kubectl(t, "apply", "-n", namespace, "-f", file)
 			}
-			check(t, namespace, warned)
+			check(t, a)
 		})
 	}
 }
