@@ -177,11 +177,25 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		p, err = r.store.execute(ctx, w, req.Name, cfg)
 	}
 	result := r.follow(ctx, req.NamespacedName, p)
+	if err != nil && r.gone(ctx, p.ep) {
+		// Deleted, or made anew, while they were handled: the next look decides.
+		return reconcile.Result{RequeueAfter: time.Second}, nil
+	}
 	if err != nil {
 		r.event(p.ep, "StoreFailed", "Store", err.Error())
 		return reconcile.Result{}, err
 	}
 	return result, nil
+}
+
+// gone tells that Endpoints are not there any more, others of their name apart.
+func (r *reconciler) gone(ctx context.Context, ep *corev1.Endpoints) bool {
+	if ep == nil {
+		return false
+	}
+	now := &corev1.Endpoints{}
+	err := r.store.live.Get(ctx, client.ObjectKeyFromObject(ep), now)
+	return apierrors.IsNotFound(err) || err == nil && now.UID != ep.UID
 }
 
 // follow sends the Events of a plan and says when to look again.

@@ -138,8 +138,10 @@ func (in *installation) proxyServes(t *testing.T) {
 		}
 		return err
 	})
-	if err := get("http://www.example.org/"); err != nil {
-		t.Errorf("at once: %v", err)
+	for _, url := range []string{"http://www.example.org/", "https://www.example.org/"} {
+		if err := get(url); err != nil {
+			t.Errorf("at once: %v", err)
+		}
 	}
 
 	in.may(t, "drawbridge-proxy", []permission{
@@ -159,7 +161,6 @@ func (in *installation) proxyServes(t *testing.T) {
 	// A change reaches the HAProxy that runs.
 	agentProcess := startAgent()
 	agent.awaitProbe(t, agent.StartupProbe)
-	lab.Eventually(t, patience, func() error { return get("https://www.example.org/") })
 	live := strings.ReplaceAll(served, "www.example.org", "live.example.org")
 	live = strings.ReplaceAll(live, "name: site", "name: live")
 	in.plane.Apply(t, ns, live)
