@@ -95,7 +95,9 @@ func (b *builder) upstreamOf(in *ingress, backend *networkingv1.IngressBackend, 
 			if err := b.config.Addresses.Check(address); err != nil {
 				return nowhere(BadAddress, "address of Service "+quote(n.Name)+" must not be served: "+err.Error())
 			}
-			u.Addresses = []netip.AddrPort{netip.AddrPortFrom(address.Unmap(), uint16(what.Port))}
+			// Whoever may write a Service says this, as he says a name: it goes the way of names, to where the addresses
+			// of the cluster and of the proxy are known and refused.
+			u.Name, u.Port = address.Unmap().String(), uint16(what.Port)
 		case !isDNSName(what.Name):
 			return nowhere(BadBackend, "external name of Service "+quote(n.Name)+" must be a DNS name, not "+quote(what.Name))
 		default:

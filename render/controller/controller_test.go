@@ -358,3 +358,23 @@ func TestRecordChanges(t *testing.T) {
 		t.Errorf("Counters() = %+v, want no reload", n)
 	}
 }
+
+// An address as external name, which an author may exempt from its rule, reaches no further than a name: anyone who may
+// write Services could otherwise borrow the proxy's way to another tenant's.
+func TestAddressAsExternalName(t *testing.T) {
+	port := site(t, "one", "127.0.0.1")
+	exempt := func(name, address string) string {
+		return strings.Replace(alias(name, "\""+address+"\"", name+".example", port), "{name: "+name+"}",
+			"{name: "+name+", annotations: {drawbridge.dev/allow-service-external-name-ip: because}}", 1)
+	}
+	w := start(t, map[string]string{
+		"allowed.yaml": exempt("allowed", "127.0.0.1"),
+		"taken.yaml":   exempt("taken", "203.0.113.7"),
+		"other.yaml":   "apiVersion: v1\nkind: Service\nmetadata: {name: other, namespace: team-b}\nspec: {clusterIP: 203.0.113.7, clusterIPs: [203.0.113.7], ports: [{port: 80}]}\n",
+	})
+	w.sees("allowed.example", "/", 200, "one")
+	w.sees("taken.example", "/", 503, "default/taken: no address")
+	if n := w.loop.Problems(); n["name"] == 0 {
+		t.Errorf("Problems() = %v, want one of an address", n)
+	}
+}

@@ -81,7 +81,8 @@ type Upstream struct {
 	// Service says "namespace/name", for messages and metrics.
 	Service  string
 	Protocol Protocol
-	// Name is a DNS name to resolve, absolute and without its last dot; empty where Addresses says it all.
+	// Name is a DNS name to resolve, absolute and without its last dot, or an IP address that is to be checked as one
+	// that a name resolved to; empty where Addresses says it all.
 	Name string
 	// Port is the port of Name; Addresses bring their own.
 	Port uint16

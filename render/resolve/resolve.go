@@ -264,7 +264,8 @@ func (r *Resolver) settle() {
 }
 
 // SetNames says which names are wanted from now on, absolute and without the last dot, as model.Upstream has them.
-// New ones are asked for at once; what is not among them is forgotten.
+// New ones are asked for at once; what is not among them is forgotten. An IP address stands for itself: it is checked
+// like one that a name led to, and nobody is asked for it.
 func (r *Resolver) SetNames(names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -276,6 +277,11 @@ func (r *Resolver) SetNames(names []string) {
 		}
 		e := &entry{name: n}
 		r.names[n] = e
+		if addr, err := netip.ParseAddr(n); err == nil && addr.Zone() == "" {
+			e.units = []*unit{{name: n, raw: []netip.Addr{addr}, answered: true, index: -1}}
+			r.judge(e)
+			continue
+		}
 		if !askable(n) {
 			r.judge(e)
 			continue

@@ -200,12 +200,12 @@ func TestResolve(t *testing.T) {
 	s.set("empty.test", 300)
 	s.set("service_name.test", 300, "192.0.2.7")
 	r := start(t, Options{Servers: []string{s.address}},
-		"both.test", "four.test", "six.test", "empty.test", "gone.test", "service_name.test", "192.0.2.1", "a..b", "", "x\ny.test", "dot.test.", "*.test")
+		"both.test", "four.test", "six.test", "empty.test", "gone.test", "service_name.test", "192.0.2.1", "fe80::1%eth0", "a..b", "", "x\ny.test", "dot.test.", "*.test")
 	becomes(t, r, map[string]string{
-		"both.test": "192.0.2.9 192.0.2.10 2001:db8::2", "four.test": "192.0.2.1", "six.test": "2001:db8::1", "service_name.test": "192.0.2.7"})
+		"both.test": "192.0.2.9 192.0.2.10 2001:db8::2", "four.test": "192.0.2.1", "six.test": "2001:db8::1", "service_name.test": "192.0.2.7", "192.0.2.1": "192.0.2.1"})
 	for name, want := range map[string]string{
 		"both.test": "", "four.test": "", "six.test": "", "empty.test": ReasonNoAddress, "gone.test": ReasonNoSuchName,
-		"192.0.2.1": ReasonInvalidName, "a..b": ReasonInvalidName, "": ReasonInvalidName, "x\ny.test": ReasonInvalidName,
+		"a..b": ReasonInvalidName, "fe80::1%eth0": ReasonInvalidName, "": ReasonInvalidName, "x\ny.test": ReasonInvalidName,
 		"dot.test.": ReasonInvalidName, "*.test": ReasonInvalidName,
 	} {
 		if got := reasons(r, name); got != want {
