@@ -117,10 +117,16 @@ func addresses(address string) []string {
 	return []string{address}
 }
 
-// resolve asks for every name of a model, where there is a resolver to ask.
+// resolve asks for every name of a model, where there is a resolver to ask. A name that is an address needs none.
 func (o *renderOptions) resolve(cmd *cobra.Command, config *policy.Config, m *model.Model) (model.Table, error) {
 	if len(o.resolvers) == 0 {
-		return nil, nil
+		table := model.Table{}
+		for _, name := range namesOf(m) {
+			if a, err := netip.ParseAddr(name); err == nil && config.Addresses.Check(a) == nil {
+				table[name] = []netip.Addr{a}
+			}
+		}
+		return table, nil
 	}
 	resolver, err := resolve.New(resolve.Options{
 		Servers: o.resolvers,
