@@ -125,7 +125,7 @@ func judge(files []*manifest.File, config *policy.Config) (r report, denied bool
 				continue
 			}
 			r.Objects++
-			res := book.Review(policy.Request{Object: o.Object, World: world, Config: config})
+			res := book.Review(policy.Request{Object: o.Object, World: world, Config: config, Stored: stored(o.Object)})
 			denied = denied || len(res.Denied) > 0
 			for _, list := range [...][]policy.Finding{res.Denied, res.Warned, res.Fixed, res.Exempt} {
 				for _, finding := range list {
@@ -140,6 +140,10 @@ func judge(files []*manifest.File, config *policy.Config) (r report, denied bool
 	r.sort()
 	return r, denied
 }
+
+// stored tells that an object was exported from a cluster, and is judged as what is already there: its writer is not
+// known, and a label of the control plane may be the control plane's.
+func stored(o policy.Object) bool { return o.GetUID() != "" }
 
 func (r *report) sort() {
 	slices.SortStableFunc(r.Findings, func(a, b reportedFinding) int {

@@ -94,7 +94,7 @@ func mend(files []*manifest.File, config *policy.Config) (want map[*manifest.Obj
 				if !o.Judged {
 					continue
 				}
-				res := book.Review(policy.Request{Object: objects[i], World: world, Config: config})
+				res := book.Review(policy.Request{Object: objects[i], World: world, Config: config, Stored: stored(objects[i])})
 				if len(res.Fixed) > 0 {
 					want[o] = res.Object
 					changed = true
