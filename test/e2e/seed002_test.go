@@ -47,7 +47,7 @@ func TestSeed002(t *testing.T) {
 		})
 	})
 	t.Run("certificate of another", func(t *testing.T) {
-		shows(t, "002, pitfall: a site whose certificate is for another name gets no request: 502 or 503, and no detail of it")
+		shows(t, "002, pitfall: a site whose certificate is for another name gets no request: 503, and no detail of it")
 		cluster.dns.Set("impostor.k8salliance.com", 5, "203.0.113.13")
 		impostor := lab.StartSite(t, lab.SiteOptions{Address: "203.0.113.13:443", Name: "impostor", TLS: cluster.ca.Issue("elsewhere.example.com")})
 		namespace := cluster.Namespace(t)

@@ -58,9 +58,9 @@ func TestMain(m *testing.M) {
 		})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			return 1
+			code = 1
 		}
-		return max(code, writeTable())
+		return max(code, writeTable(code != 0))
 	}))
 }
 
