@@ -155,7 +155,11 @@ func (d *document) yamlError(err error) *parseError {
 	if n, e := strconv.Atoi(m[1]); e == nil && n > 0 {
 		line += d.lines.userLine(n) - 1
 	}
-	return &parseError{line, "is no YAML: " + text[len(m[0]):]}
+	detail := "is no YAML: " + text[len(m[0]):]
+	if bytes.Contains(d.text, []byte("{{")) {
+		detail += "; of a template read what it renders: helm template CHART | drawbridge check -"
+	}
+	return &parseError{line, detail}
 }
 
 // line is the line of the file that a node stands on.

@@ -26,6 +26,8 @@ const (
 // reads the files .yaml, .yml and .json at any depth, neither hidden ones nor links that lead out of it; a file that
 // is named itself is read whatever its name is. No file is read twice.
 //
+// Where stdin is nil its path is one that can not be opened.
+//
 // What can not be opened is in errs and does not keep the rest from being read.
 func Load(paths []string, stdin io.Reader, opts Options) (files []*File, errs []*Error) {
 	seen := map[string]bool{}
@@ -57,7 +59,9 @@ func Load(paths []string, stdin io.Reader, opts Options) (files []*File, errs []
 	}
 	for _, p := range paths {
 		if p == Stdin {
-			if once(Stdin) {
+			if stdin == nil {
+				fail(StdinName, errors.New("there is no standard input here"))
+			} else if once(Stdin) {
 				add(StdinName, stdin)
 			}
 			continue

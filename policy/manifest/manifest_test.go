@@ -395,3 +395,11 @@ func TestErrorIsOneSafeLine(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestLoadWithoutStdin holds that a reader that has no standard input says so.
+func TestLoadWithoutStdin(t *testing.T) {
+	files, errs := Load([]string{Stdin}, nil, Options{})
+	if len(files) != 0 || len(errs) != 1 || errs[0].Error() != "stdin: there is no standard input here" {
+		t.Errorf("files %v, errors %v", files, errs)
+	}
+}
