@@ -66,7 +66,7 @@ Exit status: 0 nothing is denied, 1 something is, 2 an input could not be read o
 		Example: `  drawbridge check deploy/
   kustomize build . | drawbridge check -
   drawbridge check -o json --profile strict --policy policy.yaml service.yaml ingress.yaml`,
-		Args: args(cobra.MinimumNArgs(1)),
+		Args: inputs,
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			if output != "text" && output != "json" {
 				return usageErrorf("-o must be 'text' or 'json', not '%s'", output)
@@ -76,7 +76,11 @@ Exit status: 0 nothing is denied, 1 something is, 2 an input could not be read o
 				return err
 			}
 			files, unreadable := load(cmd, paths, flags.namespace)
+			notes(cmd.ErrOrStderr(), files)
 			r, denied := judge(files, config)
+			if r.Objects == 0 && !unreadable {
+				slog.Warn("found no Service, Endpoints, EndpointSlice or Ingress to judge")
+			}
 			if err := r.write(cmd.OutOrStdout(), output); err != nil {
 				return err
 			}
@@ -114,6 +118,29 @@ func verdict(denied, unreadable bool) error {
 	return nil
 }
 
+// notes tells what no rule is about and a reader of manifests may not expect: versions of the API that are gone, and
+// objects that stand there twice.
+func notes(w io.Writer, files []*manifest.File) {
+	first := map[string]*manifest.Object{}
+	for _, f := range files {
+		for _, o := range f.Objects {
+			at := fmt.Sprintf("%s:%d", safeLine(o.File), o.Line(""))
+			if o.Legacy {
+				fmt.Fprintf(w, "%s: note: '%s' is gone since Kubernetes 1.22; 'drawbridge fix' makes it networking.k8s.io/v1\n", at, safeLine(o.APIVersion))
+			}
+			name := fmt.Sprintf("%s '%s/%s'", o.Kind, o.Object.GetNamespace(), o.Object.GetName())
+			if o.Object.GetName() == "" { // generateName
+				continue
+			}
+			if f, ok := first[name]; ok {
+				fmt.Fprintf(w, "%s: note: %s is at %s:%d too; where other objects refer to it, the last one counts\n", at, safeLine(name), safeLine(f.File), f.Line(""))
+				continue
+			}
+			first[name] = o
+		}
+	}
+}
+
 // judge reviews every object in the world that all of them make.
 func judge(files []*manifest.File, config *policy.Config) (r report, denied bool) {
 	r.Findings = []reportedFinding{}
@@ -133,9 +160,6 @@ func judge(files []*manifest.File, config *policy.Config) (r report, denied bool
 				}
 			}
 		}
-	}
-	if r.Objects == 0 {
-		slog.Warn("found no Service, Endpoints, EndpointSlice or Ingress to judge")
 	}
 	r.sort()
 	return r, denied

@@ -31,7 +31,7 @@ command line is wrong. A document that can not be read or edited is printed as i
 		Example: `  drawbridge fix ingress.yaml > mended.yaml
   drawbridge fix --diff deploy/ | patch -p1
   helm template chart | drawbridge fix - | kubectl apply -f -`,
-		Args: args(cobra.MinimumNArgs(1)),
+		Args: inputs,
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			config, err := flags.config()
 			if err != nil {

@@ -63,7 +63,7 @@ The serving certificate is read from tls.crt and tls.key in --cert-dir, and read
 
   # Beside a cluster, on a person's machine
   drawbridge manager --kubeconfig ~/.kube/config --cert-dir ./tls --leader-elect=false`,
-		Args: args(cobra.NoArgs),
+		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := clusterConfig(kubeconfigPath(cmd))
 			if err != nil {
@@ -89,6 +89,9 @@ The serving certificate is read from tls.crt and tls.key in --cert-dir, and read
 	return cmd
 }
 
+// errNoCluster tells that neither a file nor a pod names a cluster.
+var errNoCluster = errors.New("there is no cluster to work with: name one with --kubeconfig")
+
 // clusterConfig finds a cluster: by a file, by $KUBECONFIG, as a pod, or by ~/.kube/config. The client's own rate limit
 // is off: the API server has a fairer one.
 func clusterConfig(path string) (*rest.Config, error) {
@@ -103,7 +106,10 @@ func clusterConfig(path string) (*rest.Config, error) {
 		}
 	}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(loading, nil).ClientConfig()
-	if err != nil {
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return nil, errNoCluster
+	case err != nil:
 		return nil, fmt.Errorf("find a cluster (--kubeconfig names one): %w", err)
 	}
 	config.QPS = -1

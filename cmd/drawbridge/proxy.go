@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -34,6 +36,7 @@ import (
 
 	"drawbridge.dev/drawbridge/policy"
 	"drawbridge.dev/drawbridge/policy/live"
+	"drawbridge.dev/drawbridge/policy/manifest"
 	"drawbridge.dev/drawbridge/policy/rules"
 	"drawbridge.dev/drawbridge/render"
 	"drawbridge.dev/drawbridge/render/controller"
@@ -69,13 +72,24 @@ func newProxyCommand() *cobra.Command {
 		Long: `Serves Ingresses by HAProxy: of a cluster, or, with --from, of a folder of manifests, whose changes are followed.
 
 HAProxy is started as a child, or, with --attach, is one that another container runs on the same --run-dir. Routes,
-addresses and certificates change while it runs; names are resolved here, and followed within their TTL.`,
+addresses and certificates change while it runs; names are resolved here, by DNS alone (/etc/hosts is not read), and
+followed within their TTL.
+
+Loopback, link-local and metadata addresses are not served, unless the policy allows them. To try it with a server on
+this host, allow its range in a file for --policy:
+
+  version: 1
+  addresses:
+    allowed: [127.0.0.0/8]`,
 		Example: `  # Try a folder of manifests on a laptop
   drawbridge proxy --from ./manifests --http-address 127.0.0.1:8080 --https-address ""
 
+  # Let it reach servers on this host
+  drawbridge proxy --from ./manifests --policy policy.yaml
+
   # Serve what the class nginx used to serve
   drawbridge proxy --kubeconfig ~/.kube/config --ingress-class nginx`,
-		Args: args(cobra.NoArgs),
+		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
@@ -90,14 +104,14 @@ addresses and certificates change while it runs; names are resolved here, and fo
 	f.StringArrayVar(&o.from, "from", nil, "file or folder of manifests to serve in place of a cluster's objects; repeatable")
 	f.StringVar(&o.httpAddress, "http-address", ":8080", "address for HTTP; empty for none")
 	f.StringVar(&o.httpsAddress, "https-address", ":8443", "address for HTTPS; empty for none")
-	f.StringVar(&o.runDir, "run-dir", "", "folder of HAProxy's files and sockets, by a short absolute path (default a new one, removed at the end)")
+	f.StringVar(&o.runDir, "run-dir", "", "folder of HAProxy's files and sockets, with a short path (default a new one, removed at the end)")
 	f.StringVar(&o.haproxy, "haproxy", "haproxy", "the HAProxy program")
 	f.BoolVar(&o.attach, "attach", false, "HAProxy is run by another container on the same --run-dir; do not start one")
 	f.StringArrayVar(&o.resolvers, "resolver", nil, "DNS server HOST:PORT for external names; repeatable (default those of /etc/resolv.conf)")
 	f.StringVar(&o.caFile, "ca-file", "", "PEM file of the authorities that upstreams are verified against (default the system's)")
 	f.StringArrayVar(&o.classes, "ingress-class", nil, "IngressClass to serve; repeatable (default those of controller drawbridge.dev/ingress)")
 	f.BoolVar(&o.classless, "classless", false, "serve Ingresses without a class too (on with --from)")
-	f.StringVar(&o.policyFile, "policy", "", "policy.yaml, in place of the ConfigMap")
+	f.StringVar(&o.policyFile, "policy", "", "file with the policy, in place of the ConfigMap; its changes are followed")
 	f.StringVar(&o.clusterDomain, "cluster-domain", "", "DNS domain of the cluster (default the policy's)")
 	f.StringVar(&o.namespace, "namespace", "", "namespace of the policy's ConfigMap (default drawbridge-system); with --from, of objects that name none (default default)")
 	f.StringVar(&o.metricsAddress, "metrics-address", ":9100", "address of /metrics; 0 for none")
@@ -117,6 +131,9 @@ func (o *proxyOptions) run(ctx context.Context, kubeconfig string) error {
 		return err
 	}
 	current := live.New(parsePolicy, registry)
+	if err := o.readable(); err != nil {
+		return err
+	}
 	if o.policyFile != "" {
 		if err := current.FollowFile(ctx, o.policyFile, 2*time.Second); err != nil {
 			return usageErrorf("--policy: %v", err)
@@ -135,6 +152,9 @@ func (o *proxyOptions) run(ctx context.Context, kubeconfig string) error {
 		source = controller.Folder{Paths: o.from, Namespace: o.namespace, Log: log}
 	} else {
 		config, err := clusterConfig(kubeconfig)
+		if errors.Is(err, errNoCluster) {
+			return fmt.Errorf("%w, or a folder of manifests with --from", err)
+		}
 		if err != nil {
 			return err
 		}
@@ -157,8 +177,74 @@ func (o *proxyOptions) run(ctx context.Context, kubeconfig string) error {
 	if err := o.listen(ctx, group, registry, loop.Ready); err != nil {
 		return err
 	}
+	log.Info("proxy begins", "http", o.httpAddress, "https", o.httpsAddress, "metrics", o.metricsAddress, "probes", o.probeAddress)
 	group.Go(func() error { return loop.Run(ctx) })
 	return group.Wait()
+}
+
+// readable finds out before anything starts what would otherwise be tried again for ever.
+func (o *proxyOptions) readable() error {
+	if o.attach && o.runDir == "" {
+		return usageErrorf("--attach needs the --run-dir that HAProxy runs on")
+	}
+	for _, path := range o.from {
+		if path == manifest.Stdin {
+			return usageErrorf("--from must be a file or a folder, whose changes can be followed, not standard input")
+		}
+		if _, err := os.Stat(path); err != nil {
+			return usageErrorf("--from: %s: %w", path, cause(err))
+		}
+	}
+	if o.caFile == "" || o.attach { // HAProxy may have the file where the agent has none
+		return nil
+	}
+	text, err := os.ReadFile(o.caFile)
+	if err != nil {
+		return usageErrorf("--ca-file: %s: %w", o.caFile, cause(err))
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(text) {
+		return usageErrorf("--ca-file: %s: holds no certificate in PEM", o.caFile)
+	}
+	return nil
+}
+
+// cause is an error about a file without the name of the system call.
+func cause(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// writable makes a run dir that the user named, and tries it.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(dir, ".drawbridge-")
+	if err != nil {
+		return err
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// free tells whether HAProxy will get its addresses. HAProxy itself would share a port with another HAProxy, each of
+// them getting some of the connections, and wait for any other program to leave it.
+func (o *proxyOptions) free() error {
+	for _, a := range []struct{ flag, address string }{{"--http-address", o.httpAddress}, {"--https-address", o.httpsAddress}} {
+		if a.address == "" {
+			continue
+		}
+		listener, err := net.Listen("tcp", a.address)
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.flag, err)
+		}
+		if err := listener.Close(); err != nil {
+			return fmt.Errorf("%s: %w", a.flag, err)
+		}
+	}
+	return nil
 }
 
 // inDomain is a policy with the cluster domain that a flag gives, where one does.
@@ -235,9 +321,6 @@ func (o *proxyOptions) cluster(ctx context.Context, group *errgroup.Group, confi
 func (o *proxyOptions) proxy(log *slog.Logger) (proxy *haproxy.Proxy, cleanup func(), err error) {
 	dir, remove := o.runDir, func() {}
 	if dir == "" {
-		if o.attach {
-			return nil, nil, usageErrorf("--attach needs the --run-dir that HAProxy runs on")
-		}
 		if dir, err = os.MkdirTemp("", "drawbridge-"); err != nil {
 			return nil, nil, fmt.Errorf("make a run dir (--run-dir names one): %w", err)
 		}
@@ -259,7 +342,20 @@ func (o *proxyOptions) proxy(log *slog.Logger) (proxy *haproxy.Proxy, cleanup fu
 	proxy, err = haproxy.NewProxy(options)
 	if err != nil {
 		remove()
-		return nil, nil, err
+		return nil, nil, usageErrorf("%w", err)
+	}
+	switch {
+	case o.attach:
+	case o.runDir != "":
+		// Its addresses are not tried: a HAProxy that a killed agent left may still be about to end.
+		if err := writable(dir); err != nil {
+			return nil, nil, usageErrorf("--run-dir: %w", err)
+		}
+	default:
+		if err := o.free(); err != nil {
+			remove()
+			return nil, nil, err
+		}
 	}
 	return proxy, func() {
 		if err := proxy.Close(); err != nil {

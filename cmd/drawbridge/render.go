@@ -52,7 +52,7 @@ What can not be served as written is told on standard error. Without --to the fi
 line "-- NAME --".`,
 		Example: `  drawbridge render deploy/
   drawbridge render --resolver 10.96.0.10:53 --to /tmp/rendered deploy/`,
-		Args: args(cobra.MinimumNArgs(1)),
+		Args: inputs,
 		RunE: func(cmd *cobra.Command, paths []string) error { return o.run(cmd, paths) },
 	}
 	o.register(cmd)
@@ -73,7 +73,10 @@ func (o *renderOptions) run(cmd *cobra.Command, paths []string) error {
 		return err
 	}
 	files, unreadable := load(cmd, paths, o.namespace)
-	objects, generated := controller.Complete(manifest.Objects(files))
+	objects, generated, left := controller.Complete(manifest.Objects(files))
+	for _, p := range left {
+		fmt.Fprintln(cmd.ErrOrStderr(), p)
+	}
 
 	built, problems := render.Build(render.NewSnapshot(objects...), render.Options{
 		Book: rules.All(), Config: config, Classes: o.classes, Classless: true,

@@ -45,14 +45,34 @@ func usageErrorf(format string, a ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, a...)}
 }
 
-// args makes the errors of a check of arguments errors of usage.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+// inputs wants a command to be told what to read.
+func inputs(cmd *cobra.Command, a []string) error {
+	if len(a) == 0 {
+		return usageErrorf("name a file, a folder, or '-' for standard input; see '%s --help'", cmd.CommandPath())
+	}
+	return nil
+}
+
+// atMost wants a command to have no more than n arguments.
+func atMost(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, a []string) error {
-		if err := check(cmd, a); err != nil {
-			return usageErrorf("%w; see '%s --help'", err, cmd.CommandPath())
+		if len(a) > n {
+			return usageErrorf("there is no place for the argument '%s'; see '%s --help'", a[n], cmd.CommandPath())
 		}
 		return nil
 	}
+}
+
+// commandOnly wants an argument of the program to be one of its commands.
+func commandOnly(root *cobra.Command, a []string) error {
+	if len(a) == 0 {
+		return nil
+	}
+	root.SuggestionsMinimumDistance = 2
+	if near := root.SuggestionsFor(a[0]); len(near) > 0 {
+		return usageErrorf("there is no command '%s'; did you mean '%s'?", a[0], strings.Join(near, "' or '"))
+	}
+	return usageErrorf("there is no command '%s'; see '%s --help'", a[0], root.CommandPath())
 }
 
 // execute runs the command line and gives the exit status.
@@ -111,12 +131,16 @@ them with HAProxy.`,
 
   # Serve a folder of manifests on this machine
   drawbridge proxy --from deploy/`,
+		Version:       buildVersion(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          commandOnly,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return setLogger(cmd.ErrOrStderr(), level, format)
 		},
 	}
+	root.SetVersionTemplate(versionLine())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageErrorf("%w; see '%s --help'", err, cmd.CommandPath())
 	})

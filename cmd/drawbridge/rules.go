@@ -22,7 +22,7 @@ instead. The ID stands at the end of every message, in parentheses.`,
 		Example: `  drawbridge rules
   drawbridge rules service-external-name-ip
   drawbridge rules -o markdown > rules.md`,
-		Args: args(cobra.MaximumNArgs(1)),
+		Args: atMost(1),
 		ValidArgsFunction: func(_ *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			var ids []cobra.Completion
 			if len(given) == 0 {
@@ -40,7 +40,7 @@ instead. The ID stands at the end of every message, in parentheses.`,
 			if len(ids) == 1 {
 				i := slices.IndexFunc(infos, func(i policy.Info) bool { return i.ID == ids[0] })
 				if i < 0 {
-					return usageErrorf("there is no rule '%s'%s; 'drawbridge rules' lists them all", ids[0], likely(ids[0], infos))
+					return usageErrorf("there is no rule '%s'%s", ids[0], likely(ids[0], infos))
 				}
 				infos = infos[i : i+1]
 			}
@@ -56,16 +56,16 @@ instead. The ID stands at the end of every message, in parentheses.`,
 	return cmd
 }
 
-// likely names the rules that a wrong ID is a part of.
+// likely names the rules that a wrong ID is a part of, or that are a part of it.
 func likely(id string, infos []policy.Info) string {
 	var near []string
 	for _, i := range infos {
-		if len(id) > 2 && strings.Contains(i.ID, strings.ToLower(id)) {
+		if wrong := strings.ToLower(id); len(id) > 2 && (strings.Contains(i.ID, wrong) || strings.Contains(wrong, i.ID)) {
 			near = append(near, "'"+i.ID+"'")
 		}
 	}
 	if len(near) == 0 {
-		return ""
+		return "; 'drawbridge rules' lists them all"
 	}
-	return "; did you mean " + strings.Join(near, ", ") + "?"
+	return "; did you mean " + strings.Join(near, " or ") + "?"
 }

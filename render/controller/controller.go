@@ -208,6 +208,7 @@ func (c *Controller) work(ctx context.Context) time.Duration {
 			return retry
 		}
 		c.started = true
+		c.Log.Info("HAProxy runs")
 	}
 	change, err := c.Proxy.Apply(ctx, c.state)
 	var deferred *haproxy.ReloadDeferred
@@ -360,10 +361,19 @@ func (c *Controller) report() {
 		if c.Report != nil {
 			c.Report(p)
 		}
-		c.Log.Warn("problem", "kind", p.Kind, "origin", fmt.Sprintf("%s %s/%s", p.Origin.Kind, p.Origin.Namespace, p.Origin.Name), "message", p.Message)
+		c.Log.Warn("problem", "kind", p.Kind, "origin", originText(p.Origin), "message", p.Message)
 	}
 	c.reported = reported
 	c.problems.Store(&counts)
+}
+
+// originText is an origin in one line: kind, object, field.
+func originText(o model.Origin) string {
+	text := fmt.Sprintf("%s %s/%s", o.Kind, o.Namespace, o.Name)
+	if o.Field != "" {
+		text += " " + o.Field
+	}
+	return text
 }
 
 // originOf is what asked for a name first.

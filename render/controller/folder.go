@@ -15,6 +15,8 @@ import (
 
 	"drawbridge.dev/drawbridge/policy"
 	"drawbridge.dev/drawbridge/policy/manifest"
+	"drawbridge.dev/drawbridge/render"
+	"drawbridge.dev/drawbridge/render/model"
 	endpointslices "drawbridge.dev/drawbridge/render/slices"
 )
 
@@ -120,13 +122,16 @@ func (f Folder) read() ([]policy.Object, error) {
 	if len(errs) > 0 {
 		return nil, errs[0]
 	}
-	all, _ := Complete(manifest.Objects(files))
+	all, _, problems := Complete(manifest.Objects(files))
+	for _, p := range problems {
+		f.Log.Warn("problem", "kind", p.Kind, "origin", originText(p.Origin), "message", p.Message)
+	}
 	return all, nil
 }
 
 // Complete adds to the objects of manifests what a cluster would have made of them: the EndpointSlices that
-// drawbridge's manager generates from Endpoints.
-func Complete(objects []policy.Object) (all []policy.Object, generated []*discoveryv1.EndpointSlice) {
+// drawbridge's manager generates from Endpoints. problems tells which addresses and ports have no place in one.
+func Complete(objects []policy.Object) (all []policy.Object, generated []*discoveryv1.EndpointSlice, problems []render.Problem) {
 	all = slices.Clone(objects)
 	world := policy.NewIndex(objects...)
 	for _, o := range objects {
@@ -135,11 +140,15 @@ func Complete(objects []policy.Object) (all []policy.Object, generated []*discov
 			continue
 		}
 		if svc := world.Service(ep.Namespace, ep.Name); svc != nil && len(svc.Spec.Selector) == 0 {
-			wanted, _ := endpointslices.Wanted(ep, svc, nil)
+			wanted, left := endpointslices.Wanted(ep, svc, nil)
+			for _, p := range left {
+				origin := model.Origin{Kind: "Endpoints", Namespace: ep.Namespace, Name: ep.Name, Field: p.Field}
+				problems = append(problems, render.Problem{Kind: render.BadAddress, Origin: origin, Message: p.Message})
+			}
 			for _, s := range wanted {
 				all, generated = append(all, s), append(generated, s)
 			}
 		}
 	}
-	return all, generated
+	return all, generated, problems
 }
