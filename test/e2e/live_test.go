@@ -180,7 +180,7 @@ func TestLive(t *testing.T) {
 		p.reaches(t, "http://inside.live.test/", "inside")
 		cluster.policy(t, "version: 1\naddresses:\n  forbidden: [203.0.113.23/32]\n")
 		p.answers(t, "http://inside.live.test/", 503, "no address")
-		cluster.policy(t, "version: 1\naddresses:\n  forbiden: []\n")
+		cluster.policy(t, "version: 1\naddresses:\n  denied: []\n")
 		lab.Eventually(t, patience, func() error {
 			text, err := fetch("http://" + p.address + ":9100/metrics")
 			if err == nil && !strings.Contains(text, "drawbridge_policy_last_reload_success 0\n") {

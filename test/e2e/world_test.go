@@ -146,8 +146,11 @@ func (w *world) register(t lab.TB, configuration client.Object, answers string) 
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "probe"},
 			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "1.2.3.4"},
 		}, client.DryRunAll)
-		if err == nil || !strings.Contains(err.Error(), answers) {
-			return fmt.Errorf("%s is not in force yet: %v", answers, err)
+		switch {
+		case err == nil:
+			return fmt.Errorf("%s is not in force yet", answers)
+		case !strings.Contains(err.Error(), answers):
+			return fmt.Errorf("%s is not in force yet: %w", answers, err)
 		}
 		return nil
 	})
