@@ -29,6 +29,9 @@ const (
 	resync = 5 * time.Second
 	// retry is the pause after a failure to apply.
 	retry = time.Second
+	// patience is how long a host waits for the first answer of a name: one that never comes must not hold up what else
+	// changes under that host, which may be somebody else's.
+	patience = 5 * time.Second
 )
 
 // Policy is the policy in force, as it changes.
@@ -64,11 +67,12 @@ type Controller struct {
 
 	// What is to be done when the changes have settled.
 	touched  render.Touched
-	all      bool            // build everything
-	recheck  bool            // judge addresses anew
-	publish  map[string]bool // the hosts whose entries are to be written
-	fallback bool            // write the default upstream
-	certs    bool            // write the certificates
+	all      bool                 // build everything
+	recheck  bool                 // judge addresses anew
+	publish  map[string]bool      // the hosts whose entries are to be written
+	waiting  map[string]time.Time // since when each of them is
+	fallback bool                 // write the default upstream
+	certs    bool                 // write the certificates
 
 	known    bool // the source has delivered
 	started  bool // HAProxy has
@@ -86,6 +90,7 @@ func New(o Options) *Controller {
 		snapshot: render.NewSnapshot(),
 		users:    newUsers(),
 		publish:  map[string]bool{},
+		waiting:  map[string]time.Time{},
 		refused:  map[string][]haproxy.Problem{},
 		reported: map[string]bool{},
 	}
@@ -238,7 +243,7 @@ func (c *Controller) build() {
 		o := c.Render
 		o.Config = c.Policy.Current()
 		for host := range c.users.hosts {
-			c.publish[host] = true
+			c.await(host)
 		}
 		c.built = render.NewIncremental(c.snapshot, o)
 		c.users = newUsers()
@@ -263,7 +268,7 @@ func (c *Controller) build() {
 
 // enter notes a host for publication, and the names that it sends to.
 func (c *Controller) enter(host string) {
-	c.publish[host] = true
+	c.await(host)
 	h, _, served := c.built.Host(host)
 	if !served {
 		c.users.drop(host)
@@ -278,13 +283,21 @@ func (c *Controller) enter(host string) {
 	c.users.set(host, names)
 }
 
+// await enters a host for publication.
+func (c *Controller) await(host string) {
+	c.publish[host] = true
+	if _, ok := c.waiting[host]; !ok {
+		c.waiting[host] = time.Now()
+	}
+}
+
 // render writes the entries of the hosts that await it. A host whose names have not been asked for yet keeps what it
-// has, for as long as the resolver gives a new name.
+// has, until patience ends.
 func (c *Controller) render() {
 	table := c.Resolver.Table()
 	for _, name := range differing(c.table, table) {
 		for host := range c.users.of[name] {
-			c.publish[host] = true
+			c.await(host)
 		}
 		c.fallback = c.fallback || name == c.users.fallback
 	}
@@ -296,10 +309,11 @@ func (c *Controller) render() {
 		problems []haproxy.Problem
 	)
 	for host := range c.publish {
-		if !settled && slices.ContainsFunc(c.users.hosts[host], func(n string) bool { return !c.Resolver.Ready(n) }) {
+		if !settled && time.Since(c.waiting[host]) < patience && slices.ContainsFunc(c.users.hosts[host], func(n string) bool { return !c.Resolver.Ready(n) }) {
 			continue
 		}
 		delete(c.publish, host)
+		delete(c.waiting, host)
 		delete(c.refused, host)
 		if h, _, served := c.built.Host(host); served {
 			changed = append(changed, h)
