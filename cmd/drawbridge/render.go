@@ -53,7 +53,7 @@ line "-- NAME --".`,
 		Example: `  drawbridge render deploy/
   drawbridge render --resolver 10.96.0.10:53 --to /tmp/rendered deploy/`,
 		Args: inputs,
-		RunE: func(cmd *cobra.Command, paths []string) error { return o.run(cmd, paths) },
+		RunE: o.run,
 	}
 	o.register(cmd)
 	f := cmd.Flags()

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// settle is how long a change waits for its neighbours: an apply of several objects is one change.
+	// settle is how long a change waits for others: an apply of several objects is one change.
 	settle = 20 * time.Millisecond
 	// resync is how often HAProxy is compared with what it ought to serve, although nothing changed: it may have been
 	// restarted.
@@ -332,10 +332,7 @@ func (c *Controller) render() {
 	}
 	if c.certs {
 		c.state, problems = c.state.UpdateCertificates(c.built.Model().Certificates)
-		delete(c.refused, certificates)
-		for i := range problems {
-			c.refused[certificates] = append(c.refused[certificates], problems[i])
-		}
+		c.refused[certificates] = problems
 		c.certs = false
 	}
 }

@@ -501,7 +501,7 @@ func (r *running) presented(t *testing.T, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing was sent
+	defer conn.Close()
 	if names := conn.ConnectionState().PeerCertificates[0].DNSNames; len(names) > 0 {
 		return names[0]
 	}
