@@ -336,7 +336,9 @@ func (p *Proxy) has(ctx context.Context, path string, c certificate) (bool, erro
 	return strings.Contains(answer, strings.ToUpper(hex.EncodeToString(c.leaf[:]))), nil
 }
 
-// knownCertificates are the files of ours that HAProxy knows, whether it serves them or not.
+// knownCertificates are the files of ours that HAProxy knows, whether it serves them or not. A change that was begun and
+// not committed, by an agent that died meanwhile, is given up: HAProxy has one for all certificates and takes no other
+// as long as it is open.
 func (p *Proxy) knownCertificates(ctx context.Context) (map[string]bool, error) {
 	answer, err := p.worker.send(ctx, "show ssl cert", nil)
 	if err != nil {
@@ -344,9 +346,17 @@ func (p *Proxy) knownCertificates(ctx context.Context) (map[string]bool, error) 
 	}
 	known := make(map[string]bool)
 	for line := range strings.Lines(answer) {
-		if path := strings.TrimSpace(line); strings.HasPrefix(path, p.dir.path(certFolder)+"/") {
-			known[path] = true
+		path, open := strings.CutPrefix(strings.TrimSpace(line), "*")
+		if !strings.HasPrefix(path, p.dir.path(certFolder)+"/") {
+			continue
 		}
+		if open {
+			if _, err := p.worker.send(ctx, "abort ssl cert "+path, nil); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		known[path] = true
 	}
 	return known, nil
 }
