@@ -312,6 +312,12 @@ spec:
 		w.sees("more.example", "/", 200, "two two.test")
 		w.sees("name.example", "/", 200, "one")
 	})
+	t.Run("a file that was good keeps its routes while it is broken", func(t *testing.T) {
+		w.write("more.yaml", alias("more", "two.test", "more.example", two)+"---\nkind: [\n")
+		w.write("mark.yaml", alias("mark", "two.test", "mark.example", two))
+		w.sees("mark.example", "/", 200, "two two.test")
+		w.sees("more.example", "/", 200, "two two.test")
+	})
 	t.Run("a deleted file is gone", func(t *testing.T) {
 		if err := os.Remove(filepath.Join(w.folder, "more.yaml")); err != nil {
 			t.Fatal(err)

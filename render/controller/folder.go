@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -33,15 +34,17 @@ const settleFiles = 50 * time.Millisecond
 // pollFiles is how often the files are read again where nothing was reported: some file systems report nothing.
 const pollFiles = 5 * time.Second
 
-// Run reads the folder and follows its changes. A document that can not be read is left out and logged; a folder that
-// can not be read at first is an error, and later leaves what was there.
+// Run reads the folder and follows its changes. What can not be read is logged: a file keeps what it held before, so
+// that one saved half-way takes no route down, and at first gives what of it can be read. A folder that can not be read
+// at first is an error, and later leaves what was there.
 func (f Folder) Run(ctx context.Context, deliver func(Change)) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch %v: %w", f.Paths, err)
 	}
 	defer watcher.Close() //nolint:errcheck // nothing to lose
-	objects, err := f.read()
+	good := map[string][]policy.Object{}
+	objects, err := f.read(good)
 	if err != nil {
 		return err
 	}
@@ -70,7 +73,7 @@ func (f Folder) Run(ctx context.Context, deliver func(Change)) error {
 		settle = nil
 		last = f.stamp()
 		f.watch(watcher)
-		objects, err := f.read()
+		objects, err := f.read(good)
 		if err != nil {
 			f.Log.Error("read manifests; what was read before goes on being served", "err", err)
 			continue
@@ -112,17 +115,35 @@ func (f Folder) walk(visit func(string, fs.DirEntry)) {
 	}
 }
 
-func (f Folder) read() ([]policy.Object, error) {
+// read gives the objects of the files. good holds what each file held when all of it could be read, and is kept so.
+func (f Folder) read(good map[string][]policy.Object) ([]policy.Object, error) {
 	files, errs := manifest.Load(f.Paths, nil, manifest.Options{Namespace: f.Namespace})
-	for _, file := range files {
-		for _, e := range file.Errors {
-			f.Log.Warn("a document is left out", "err", e)
-		}
-	}
 	if len(errs) > 0 {
 		return nil, errs[0]
 	}
-	all, _, problems := Complete(manifest.Objects(files))
+	var objects []policy.Object
+	there := map[string]bool{}
+	for _, file := range files {
+		there[file.Name] = true
+		now := manifest.Objects([]*manifest.File{file})
+		before, known := good[file.Name]
+		switch {
+		case len(file.Errors) == 0:
+			good[file.Name] = now
+		case known:
+			now = before
+		}
+		for _, e := range file.Errors {
+			if known {
+				f.Log.Warn("a file can not be read; what it held before goes on being served", "err", e)
+			} else {
+				f.Log.Warn("a document can not be read and is left out", "err", e)
+			}
+		}
+		objects = append(objects, now...)
+	}
+	maps.DeleteFunc(good, func(name string, _ []policy.Object) bool { return !there[name] })
+	all, _, problems := Complete(objects)
 	for _, p := range problems {
 		f.Log.Warn("problem", "kind", p.Kind, "origin", originText(p.Origin), "message", p.Message)
 	}
