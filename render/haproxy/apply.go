@@ -439,7 +439,13 @@ func (p *Proxy) showList(ctx context.Context) ([]listLine, error) {
 }
 
 // bind brings the certificate list to the bindings: a name's new line comes before its old one goes.
-func (p *Proxy) bind(ctx context.Context, bindings []binding) error {
+func (p *Proxy) bind(ctx context.Context, bindings []binding) (err error) {
+	defer func() {
+		if err != nil {
+			// Some lines may have been made: ask the next time.
+			p.seen = identity{}
+		}
+	}()
 	same := slices.Equal(p.served, bindings)
 	if len(p.options.HTTPS) == 0 || same && p.written {
 		return nil

@@ -34,3 +34,33 @@ func TestCertificateLeftHalfDone(t *testing.T) {
 		t.Errorf("what was left half done is still known: %v, %v", known, err)
 	}
 }
+
+// TestListThatFailsHalfWay goes back to the state before a change of which one line was made and the next was not.
+func TestListThatFailsHalfWay(t *testing.T) {
+	r := run(t, nil)
+	trusted := authority(t)
+	a := site(t, echo("a"))
+	m := &model.Model{}
+	for _, name := range []string{"a", "ghost", "one"} {
+		h := host(name+".test", prefix("/", to("n/s", a)))
+		h.Certificate = "n/" + name
+		m.Hosts = append(m.Hosts, h)
+		m.Certificates = append(m.Certificates, model.Certificate{ID: h.Certificate, PEM: trusted.issuePEM(t, h.Name)})
+	}
+	before := &model.Model{Hosts: m.Hosts[2:], Certificates: m.Certificates[2:]}
+	r.serve(before, nil)
+	after, _ := Render(m, nil)
+	// HAProxy is believed to have one certificate that it does not.
+	r.loaded["n_ghost.pem"] = after.certificates[1]
+	if _, err := r.Apply(t.Context(), after); err == nil {
+		t.Fatal("a line for a certificate that is not there was made")
+	}
+	r.serve(before, nil)
+	if got, _ := r.shown("a.test"); got != "default.invalid" {
+		t.Errorf("a.test: shown %q", got)
+	}
+	r.serve(m, nil)
+	if got, _ := r.shown("ghost.test"); got != "ghost.test" {
+		t.Errorf("ghost.test: shown %q", got)
+	}
+}
