@@ -507,3 +507,24 @@ func (r *running) presented(t *testing.T, name string) string {
 	}
 	return ""
 }
+
+// A request that is under way when the agent is told to end is answered.
+func TestCloseDrains(t *testing.T) {
+	arrived := make(chan struct{})
+	slow := site(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
+		time.Sleep(700 * time.Millisecond)
+		_, _ = io.WriteString(w, "late")
+	}))
+	r := run(t, nil)
+	r.serve(&model.Model{Hosts: []model.Host{host("slow.test", prefix("/", to("n/x", slow)))}}, nil)
+	got := make(chan answer, 1)
+	go func() { got <- r.get("slow.test", "/") }()
+	<-arrived
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-got; a.status != 200 || a.body != "late" {
+		t.Errorf("a request under way while the proxy closes: %+v", a)
+	}
+}

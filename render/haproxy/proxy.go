@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -58,8 +59,9 @@ type Proxy struct {
 	counting sync.Mutex
 	counters Counters
 
-	stop context.CancelFunc
-	done chan struct{}
+	stop   context.CancelFunc
+	done   chan struct{}
+	ending atomic.Bool // the child is to end
 }
 
 type refusedCertificate struct {
@@ -222,18 +224,20 @@ func (p *Proxy) supervise(ctx context.Context, started chan<- error) {
 
 func (p *Proxy) start() (*exec.Cmd, error) {
 	child := exec.Command(p.options.Binary, "-W", "-S", p.master.socket+",mode,600", "-f", p.dir.path(configFile))
-	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	// A process group of its own: an interrupt from the terminal is for this process, which ends the child in order.
+	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	child.Stdout = os.Stdout
-	child.Stderr = &listener{log: p.log}
+	child.Stderr = &listener{log: p.log, ending: &p.ending}
 	// An old worker that is still at work has the same standard error; nobody waits for its end.
 	child.WaitDelay = time.Second
 	return child, child.Start()
 }
 
-// listener hands on what HAProxy says, line by line.
+// listener hands on what HAProxy says, line by line. Its alerts that workers ended are no news while it is to end.
 type listener struct {
-	log  *slog.Logger
-	line []byte
+	log    *slog.Logger
+	ending *atomic.Bool
+	line   []byte
 }
 
 // maxLine bounds what is kept of a line that doesn't end.
@@ -249,7 +253,8 @@ func (l *listener) Write(text []byte) (int, error) {
 			continue
 		}
 		level := slog.LevelDebug
-		if bytes.Contains(l.line, []byte("[ALERT]")) || bytes.Contains(l.line, []byte("[WARNING]")) {
+		loud := bytes.Contains(l.line, []byte("[ALERT]")) || bytes.Contains(l.line, []byte("[WARNING]"))
+		if loud && !l.ending.Load() {
 			level = slog.LevelWarn
 		}
 		l.log.Log(context.Background(), level, "HAProxy says", "line", string(bytes.TrimSpace(l.line)))
@@ -258,7 +263,11 @@ func (l *listener) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// await waits for the end of a child, and ends it when ctx does.
+// drain is how long requests that are under way have when the child is to end.
+const drain = 5 * time.Second
+
+// await waits for the end of a child, and ends it when ctx does: it takes no more requests, and has a while for those
+// that it has.
 func (p *Proxy) await(ctx context.Context, child *exec.Cmd) error {
 	ended := make(chan error, 1)
 	go func() { ended <- child.Wait() }()
@@ -267,17 +276,20 @@ func (p *Proxy) await(ctx context.Context, child *exec.Cmd) error {
 		return err
 	case <-ctx.Done():
 	}
-	_ = child.Process.Signal(syscall.SIGTERM)
-	select {
-	case err := <-ended:
-		return err
-	case <-time.After(5 * time.Second):
-		_ = child.Process.Kill()
-		return <-ended
+	p.ending.Store(true)
+	for _, signal := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGTERM} {
+		_ = child.Process.Signal(signal)
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(drain):
+		}
 	}
+	_ = child.Process.Kill()
+	return <-ended
 }
 
-// Close ends the child and waits for its end. A HAProxy that was only attached to goes on.
+// Close ends the child and waits for its end, for at most twice the time that requests under way are given. A HAProxy that was only attached to goes on.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	stop, done := p.stop, p.done
