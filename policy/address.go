@@ -67,7 +67,7 @@ func (a Addresses) check(addr netip.Addr) error {
 	}
 	for _, f := range forbidden {
 		if f.prefix.Contains(addr) {
-			return fmt.Errorf("'%s' is %s", addr, f.why)
+			return fmt.Errorf("'%s' is %s, and `addresses.allowed` of the policy does not have it", addr, f.why)
 		}
 	}
 	return nil

@@ -194,11 +194,11 @@ func (f *Facts) check(addresses policy.Addresses, addr netip.Addr) error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if f.addrs[addr] > 0 {
-		return fmt.Errorf("'%s' belongs to the cluster or to the proxy itself", addr)
+		return fmt.Errorf("'%s' belongs to the cluster or to the proxy itself, and `addresses.allowed` of the policy does not have it", addr)
 	}
 	for p := range f.prefixes {
 		if p.Contains(addr) {
-			return fmt.Errorf("'%s' is in '%s', a range of the cluster", addr, p)
+			return fmt.Errorf("'%s' is in '%s', a range of the cluster, and `addresses.allowed` of the policy does not have it", addr, p)
 		}
 	}
 	return nil
