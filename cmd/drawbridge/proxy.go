@@ -293,8 +293,9 @@ func (o *proxyOptions) cluster(ctx context.Context, group *errgroup.Group, confi
 		return nil, nil, fmt.Errorf("record events: %w", err)
 	}
 	recorder := broadcaster.NewRecorder(clientgoscheme.Scheme, "drawbridge-proxy")
+	var loaded func() bool
 	if o.policyFile == "" {
-		if _, err := current.Follow(ctx, informers, key, recorder); err != nil {
+		if loaded, err = current.Follow(ctx, informers, key, recorder); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -314,7 +315,7 @@ func (o *proxyOptions) cluster(ctx context.Context, group *errgroup.Group, confi
 			reporter.Event(&regarding, corev1.EventTypeWarning, "NotServedAsWritten", p.Message)
 		}
 	}
-	return controller.Cluster{Cache: informers, Mapper: mapper, Log: slog.Default()}, report, nil
+	return controller.Cluster{Cache: informers, Mapper: mapper, Loaded: loaded, Log: slog.Default()}, report, nil
 }
 
 // proxy prepares HAProxy. cleanup ends it.

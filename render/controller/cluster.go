@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -25,6 +26,8 @@ type Cluster struct {
 	Cache cache.Cache
 	// Mapper tells which kinds the API server has.
 	Mapper meta.RESTMapper
+	// Loaded tells that the policy has been read; nothing is delivered before. Nil means that it has.
+	Loaded func() bool
 	Log    *slog.Logger
 }
 
@@ -79,6 +82,15 @@ func (c Cluster) Run(ctx context.Context, deliver func(Change)) error {
 	}
 	if !c.Cache.WaitForCacheSync(ctx) {
 		return fmt.Errorf("read the cluster: %w", context.Cause(ctx))
+	}
+	// A cache that has synced may not have called its handlers yet. What the policy forbids must not be served for the
+	// moment until it is read.
+	for c.Loaded != nil && !c.Loaded() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 	// The handlers of an informer may lag behind its store: what they bring later is a change like any other.
 	first, err := c.everything(ctx, kinds)
