@@ -127,7 +127,7 @@ func (p *Proxy) Start(ctx context.Context) error {
 		return err
 	}
 	if err := p.checkFiles(ctx, config); err != nil {
-		p.log.Warn("HAProxy can't start with what the last run left; it starts empty", "error", err)
+		p.log.Warn("HAProxy does not start with the files that are there; it is tried without them", "error", err)
 		if err := p.dir.empty(); err != nil {
 			return err
 		}
@@ -336,7 +336,7 @@ func (p *Proxy) checkFiles(ctx context.Context, config []byte) error {
 		return err
 	}
 	defer func() { _ = os.Remove(p.dir.path(candidate)) }()
-	output, err := exec.CommandContext(ctx, p.options.Binary, "-c", "-q", "-f", p.dir.path(candidate)).CombinedOutput()
+	output, err := exec.CommandContext(ctx, p.options.Binary, "-c", "-f", p.dir.path(candidate)).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("haproxy -c: %w: %s", err, strings.TrimSpace(string(output)))
 	}
