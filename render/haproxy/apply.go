@@ -367,7 +367,11 @@ func (p *Proxy) unloadCertificates(ctx context.Context, s State, change *Change)
 	for _, c := range s.certificates {
 		keep[fileOf(c.id)] = true
 	}
-	if len(keep) == len(p.loaded) && !change.Restarted && change.Certificates == 0 {
+	surplus := change.Restarted || change.Certificates > 0
+	for name := range p.loaded {
+		surplus = surplus || !keep[name]
+	}
+	if !surplus {
 		return nil
 	}
 	known, err := p.knownCertificates(ctx)
