@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -102,6 +103,17 @@ type Result struct {
 	Warned []Finding // exempt findings are not among them
 	Fixed  []Finding
 	Exempt []Finding
+	// Awaited is what might be mended once an object is known that is not yet. It is no finding.
+	Awaited []Awaited
+}
+
+// Awaited is a rule that could not judge an object it may mend, because another one is not known.
+type Awaited struct {
+	Rule string
+	// Missing is kind and name of the other object: Service/api.
+	Missing string
+	// Ratcheted tells that the old object waited for the same one already.
+	Ratcheted bool
 }
 
 // Review runs the rules of the object's kind, one after the other; each sees the object as the ones before mended it.
@@ -141,22 +153,33 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 		old, hasOld = o, true
 	}
 	cur, copied := object, false
-	run := func(r *Rule[T], obj, before T) []report[T] {
+	pass := func(r *Rule[T], obj, before T) Pass[T] {
 		p := Pass[T]{Object: obj, Old: before, World: req.World, Config: req.Config, Stored: req.Stored}
 		r.Check(&p)
-		return p.reports
+		return p
 	}
+	run := func(r *Rule[T], obj, before T) []report[T] { return pass(r, obj, before).reports }
 	for i := range rules {
 		r := &rules[i]
 		level := req.Config.Level(r.ID, r.Levels)
 		if level == Off {
 			continue
 		}
-		reports := run(r, cur, old)
+		judged := pass(r, cur, old)
+		reports := judged.reports
+		exempt := !r.Guard && strings.TrimSpace(cur.GetAnnotations()[AllowPrefix+r.ID]) != ""
+		if len(judged.awaits) > 0 && level == Fix && !exempt && !req.NoFix && Mendable(cur) {
+			var had []string
+			if hasOld {
+				had = pass(r, old, none).awaits
+			}
+			for _, missing := range judged.awaits {
+				res.Awaited = append(res.Awaited, Awaited{Rule: r.ID, Missing: missing, Ratcheted: slices.Contains(had, missing)})
+			}
+		}
 		if len(reports) == 0 {
 			continue
 		}
-		exempt := !r.Guard && strings.TrimSpace(cur.GetAnnotations()[AllowPrefix+r.ID]) != ""
 		var had map[string]int
 		if hasOld && !exempt {
 			had = map[string]int{}
@@ -183,7 +206,7 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 				f.Level = Warn
 			case level == Fix && rep.fix == nil:
 				f.Level = r.unfixed()
-			case level == Fix && (req.NoFix || !mendable(cur)):
+			case level == Fix && (req.NoFix || !Mendable(cur)):
 				f.Level = Warn
 			case level == Fix:
 				if !copied {
@@ -251,9 +274,9 @@ func identity(e *field.Error) string {
 	return fmt.Sprintf("%s\x00%s\x00%v", path, e.Type, e.BadValue)
 }
 
-// mendable tells whether drawbridge may change an object: not what a controller owns, nor endpoints that another
+// Mendable tells whether drawbridge may change an object: not what a controller owns, nor endpoints that another
 // manager keeps, because the two would undo each other's work for ever.
-func mendable(o Object) bool {
+func Mendable(o Object) bool {
 	if metav1.GetControllerOfNoCopy(o) != nil {
 		return false
 	}

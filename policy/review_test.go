@@ -275,3 +275,49 @@ func TestIndex(t *testing.T) {
 		t.Errorf("lists %v", got)
 	}
 }
+
+// TestReviewAwaits holds that what could be mended later is told where it might be, and is no finding.
+func TestReviewAwaits(t *testing.T) {
+	// waits asks for the Service that each port is named by.
+	waits := func(levels Levels) Rule[*corev1.Service] {
+		return Rule[*corev1.Service]{ID: "w", Levels: levels, Check: func(p *Pass[*corev1.Service]) {
+			for _, port := range p.Object.Spec.Ports {
+				p.Await("Service", port.Name)
+			}
+		}}
+	}
+	fix := waits(Same(Fix))
+	guard := fix
+	guard.Guard = true
+	owned := service("a")
+	owned.OwnerReferences = []metav1.OwnerReference{{Controller: new(true), Name: "x"}}
+	exempt := annotated(service("a"), AllowPrefix+"w", "because")
+	for name, c := range map[string]struct {
+		rule Rule[*corev1.Service]
+		req  Request
+		want string
+	}{
+		"fix":              {fix, Request{Object: service("a", "b")}, "Service/a Service/b"},
+		"deny":             {waits(Same(Deny)), Request{Object: service("a")}, ""},
+		"warn":             {waits(Same(Warn)), Request{Object: service("a")}, ""},
+		"off":              {waits(Same(Off)), Request{Object: service("a")}, ""},
+		"no fix":           {fix, Request{Object: service("a"), NoFix: true}, ""},
+		"controller owned": {fix, Request{Object: owned}, ""},
+		"exempt":           {fix, Request{Object: exempt}, ""},
+		"guard":            {guard, Request{Object: exempt}, "Service/a"},
+		"waited before":    {fix, Request{Object: service("a", "b"), Old: service("a")}, "Service/a+r Service/b"},
+	} {
+		r := book(c.rule).Review(c.req)
+		var got []string
+		for _, a := range r.Awaited {
+			text := a.Missing
+			if a.Ratcheted {
+				text += "+r"
+			}
+			got = append(got, text)
+		}
+		if text := strings.Join(got, " "); text != c.want || told(r) != "" {
+			t.Errorf("%s: awaits %q, want %q; findings %q", name, text, c.want, told(r))
+		}
+	}
+}

@@ -103,6 +103,7 @@ type Pass[T Object] struct {
 	Stored bool
 
 	reports []report[T]
+	awaits  []string
 }
 
 type report[T Object] struct {
@@ -121,6 +122,12 @@ func (p *Pass[T]) Report(err *field.Error, fix func(T)) {
 // Warn adds a finding that is at most a warning, whatever the level of its rule.
 func (p *Pass[T]) Warn(err *field.Error) {
 	p.reports = append(p.reports, report[T]{err: err, mild: true})
+}
+
+// Await tells that the rule can not judge the object before another one is known, and that it might find something to
+// mend then. kind and name are those of the missing one, in the object's namespace.
+func (p *Pass[T]) Await(kind, name string) {
+	p.awaits = append(p.awaits, kind+"/"+name)
 }
 
 // Book is every rule there is, by the kind of object that it judges, in the order in which they run.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"drawbridge.dev/drawbridge/policy"
+	"drawbridge.dev/drawbridge/policy/intent"
+	"drawbridge.dev/drawbridge/webhook/injected"
 )
 
 // handler answers admission requests for one kind of object. It knows no rule: it decodes, lets the book judge, and
@@ -81,6 +84,9 @@ func (h *handler[T]) review(ctx context.Context, req admission.Request) (admissi
 			return admission.Response{}, fmt.Errorf("decode old object: %w", err)
 		}
 		request.Old = old
+		if h.mend && !ownWrite(req) {
+			request.Object = disown(object, old)
+		}
 	}
 	result := h.options.Book.Review(request)
 	h.options.Metrics.reviewed(h.kind, h.mend, result)
@@ -96,18 +102,52 @@ func (h *handler[T]) review(ctx context.Context, req admission.Request) (admissi
 		resp.Warnings = warnings(spared(result.Warned, req.UserInfo.Username))
 		return resp, nil
 	}
-	if len(result.Fixed) == 0 {
-		return resp, nil
-	}
+	result.Object = mark(result, request.Old)
 	// Both are typed, so that a field which this version does not know is in neither and stays as it is.
 	if resp.Patches, err = policy.Patch(object, result.Object); err != nil {
 		return admission.Response{}, fmt.Errorf("make the patch: %w", err)
 	}
 	// Whoever applies his own manifest again asks for the same mending again, and it comes to what is stored.
-	if req.Operation != admissionv1.Update || !sameContent(old, result.Object) {
+	if len(result.Fixed) > 0 && (req.Operation != admissionv1.Update || !sameContent(old, result.Object)) {
 		resp.Warnings = fixWarnings(result.Fixed)
 	}
 	return resp, nil
+}
+
+// ownWrite tells that the leader's reconciler wrote, which keeps the list of what is drawbridge's by itself. Whoever
+// writes under its name only leaves the list of his own Ingress as it is.
+func ownWrite(req admission.Request) bool {
+	var options metav1.PatchOptions
+	return json.Unmarshal(req.Options.Raw, &options) == nil && options.FieldManager == string(injected.FieldOwner)
+}
+
+// disown is the object with what an update made the author's own taken from the list of what was injected.
+func disown(object, old policy.Object) policy.Object {
+	ing, ok := object.(*networkingv1.Ingress)
+	before, had := old.(*networkingv1.Ingress)
+	if !ok || !had || !intent.Marked(ing) {
+		return object
+	}
+	ing = ing.DeepCopy()
+	intent.Disown(ing, before)
+	return ing
+}
+
+// mark is what came of a review, with the mark by which the leader completes an Ingress once its Services are known.
+// What the old object waited for already is no reason for it, as for any other finding.
+func mark(result policy.Result, old policy.Object) policy.Object {
+	ing, ok := result.Object.(*networkingv1.Ingress)
+	if !ok || intent.Marked(ing) {
+		return result.Object
+	}
+	before, had := old.(*networkingv1.Ingress)
+	completing := had && intent.Marked(before)
+	if !slices.ContainsFunc(result.Awaited, func(a policy.Awaited) bool { return completing || !a.Ratcheted }) {
+		return result.Object
+	}
+	ing = ing.DeepCopy()
+	intent.Mark(ing)
+	return ing
 }
 
 // decode reads an object as the API server does: names of fields in their case, unknown ones passed over.

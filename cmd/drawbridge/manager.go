@@ -34,6 +34,7 @@ import (
 	"drawbridge.dev/drawbridge/policy/rules"
 	"drawbridge.dev/drawbridge/render/slices"
 	"drawbridge.dev/drawbridge/webhook"
+	"drawbridge.dev/drawbridge/webhook/injected"
 )
 
 // managerOptions are the flags of `drawbridge manager`.
@@ -54,8 +55,8 @@ func newManagerCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "manager",
 		Short: "Judge and mend objects as they are applied, and generate EndpointSlices",
-		Long: `Runs the admission webhook, on every replica, and the generator of EndpointSlices, on the one that holds the
-Lease drawbridge-manager. The policy is read from a ConfigMap and followed as it changes.
+		Long: `Runs the admission webhook, on every replica, and, on the one that holds the Lease drawbridge-manager, the generator
+of EndpointSlices and the keeper of injected annotations, which follow their Services. The policy is read from a ConfigMap and followed as it changes.
 
 The serving certificate is read from tls.crt and tls.key in --cert-dir, and read again when they change.`,
 		Example: `  # In a cluster, as the chart runs it
@@ -84,7 +85,7 @@ The serving certificate is read from tls.crt and tls.key in --cert-dir, and read
 	f.StringVar(&o.probeAddress, "probe-address", ":9091", "address of /healthz and /readyz; 0 for none")
 	f.StringVar(&o.namespace, "namespace", "drawbridge-system", "namespace of the policy and the Lease")
 	f.StringVar(&o.policyName, "policy-configmap", "drawbridge-policy", "ConfigMap whose key policy.yaml is the policy")
-	f.BoolVar(&o.leaderElect, "leader-elect", true, "generate EndpointSlices only while holding the Lease drawbridge-manager")
+	f.BoolVar(&o.leaderElect, "leader-elect", true, "generate EndpointSlices and keep annotations only while holding the Lease drawbridge-manager")
 	f.DurationVar(&o.shutdownDelay, "shutdown-delay", 5*time.Second, "time between reporting not ready and closing the webhook")
 	return cmd
 }
@@ -177,6 +178,17 @@ func (o *managerOptions) run(ctx context.Context, config *rest.Config) error {
 	})
 	if err := slices.Setup(mgr, current.Current, current.Changed()); err != nil {
 		return fmt.Errorf("set up the generator of EndpointSlices: %w", err)
+	}
+	if err := injected.Setup(mgr, injected.Options{
+		Book: rules.All(), World: world.For, Changed: current.Changed(),
+		Policy: func() *policy.Config {
+			if !loaded() {
+				return nil // the default might inject what the policy has off
+			}
+			return current.Current()
+		},
+	}); err != nil {
+		return fmt.Errorf("set up the keeper of injected annotations: %w", err)
 	}
 
 	ready := func(r *http.Request) error {

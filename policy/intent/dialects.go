@@ -108,22 +108,4 @@ func (d *Dialect) Spell(wish Wish, value, name string) (annotation, text string,
 	return "", "", false
 }
 
-// Inject writes one annotation and enters it in the list of what drawbridge injected. A key that is set stays.
-func Inject(ing *networkingv1.Ingress, annotation, text string) {
-	if _, set := ing.Annotations[annotation]; set {
-		return
-	}
-	if ing.Annotations == nil {
-		ing.Annotations = map[string]string{}
-	}
-	ing.Annotations[annotation] = text
-	var list []string
-	if was := ing.Annotations[Injected]; was != "" {
-		list = strings.Split(was, ",")
-	}
-	list = append(list, annotation)
-	slices.Sort(list)
-	ing.Annotations[Injected] = strings.Join(slices.Compact(list), ",")
-}
-
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

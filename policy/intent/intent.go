@@ -15,9 +15,6 @@ import (
 // Prefix begins drawbridge's own annotations, which count under every Ingress class.
 const Prefix = "drawbridge.dev/"
 
-// Injected is the annotation that lists, by key and separated by commas, the annotations that drawbridge wrote.
-const Injected = Prefix + "injected"
-
 // Wish is one thing that an annotation can ask for.
 type Wish uint8
 

@@ -213,19 +213,6 @@ func TestDialects(t *testing.T) {
 	}
 }
 
-func TestInject(t *testing.T) {
-	ing := &networkingv1.Ingress{}
-	for _, key := range []string{"b", "a", "b"} {
-		Inject(ing, key, "1")
-	}
-	ing.Annotations["c"] = "mine"
-	Inject(ing, "c", "2")
-	want := map[string]string{"a": "1", "b": "1", "c": "mine", Injected: "a,b"}
-	if diff := cmp.Diff(want, ing.Annotations); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestSaysAndPassesTLS(t *testing.T) {
 	const own, nginx = "ingress.kubernetes.io/", "nginx.ingress.kubernetes.io/"
 	says := func(d *Dialect, key string) bool { return d.Says(WishHost, map[string]string{key: "?"}) }

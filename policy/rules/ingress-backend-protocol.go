@@ -83,16 +83,13 @@ spec:
 		Source: "https://github.com/kubernetes/ingress-nginx/blob/main/docs/user-guide/nginx-configuration/annotations.md#backend-protocol",
 	},
 	Check: func(p *policy.Pass[*networkingv1.Ingress]) {
-		d, list, ok := upstreams(p)
-		if !ok || d.Says(intent.WishProtocol, p.Object.Annotations) {
-			return
-		}
 		var none intent.Wishes
-		for _, b := range list {
+		d, _, ok := upstreams(p, intent.WishProtocol, func(b intent.Backend) bool {
 			// appProtocol may say something else of a port 443, such as h2c.
-			if !b.External() || none.For(b).Protocol != intent.HTTPS {
-				return
-			}
+			return b.External() && none.For(b).Protocol == intent.HTTPS
+		})
+		if !ok {
+			return
 		}
 		annotation, text, ok := d.Spell(intent.WishProtocol, string(intent.HTTPS), "")
 		if !ok {

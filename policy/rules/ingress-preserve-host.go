@@ -80,16 +80,15 @@ spec:
 		Source: "https://kubernetes.io/docs/concepts/services-networking/service/#externalname",
 	},
 	Check: func(p *policy.Pass[*networkingv1.Ingress]) {
-		d, list, ok := upstreams(p)
-		if !ok || d.Says(intent.WishHost, p.Object.Annotations) {
+		d, list, ok := upstreams(p, intent.WishHost, func(b intent.Backend) bool {
+			return b.Kind == intent.ExternalName && !b.Internal && isName(b.Name) && !isIP(b.Name)
+		})
+		if !ok {
 			return
 		}
 		wishes := intent.Read(d, p.Object.Annotations)
 		host := ""
 		for i, b := range list {
-			if b.Kind != intent.ExternalName || b.Internal || !isName(b.Name) || isIP(b.Name) {
-				return
-			}
 			h := wishes.For(b).Host
 			if i > 0 && (h != host || b.Name != list[0].Name) {
 				return

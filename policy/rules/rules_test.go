@@ -146,6 +146,13 @@ func render(t testing.TB, before policy.Object, res policy.Result) map[string]st
 		}
 		b.WriteByte('\n')
 	}
+	for _, a := range res.Awaited {
+		fmt.Fprintf(&b, "awaits %s (%s)", a.Missing, a.Rule)
+		if a.Ratcheted {
+			b.WriteString(" [ratcheted]")
+		}
+		b.WriteByte('\n')
+	}
 	parts := map[string]string{"findings": b.String()}
 	ops, err := policy.Patch(before, res.Object)
 	if err != nil {

@@ -44,6 +44,7 @@ spec: {type: ExternalName, externalName: site.example.com}
 	t.Run("Together", func(t *testing.T) { together(t, m) })
 	t.Run("ExcludedUsers", func(t *testing.T) { excludedUsers(t, m) })
 	t.Run("OutOfScope", func(t *testing.T) { outOfScope(t, m) })
+	t.Run("Completing", func(t *testing.T) { completing(t, m) })
 	t.Run("Policy", func(t *testing.T) { followPolicy(t, m) })
 	t.Run("Rotation", func(t *testing.T) { rotation(t, m) })
 	t.Run("Metrics", func(t *testing.T) { metrics(t) })
