@@ -190,7 +190,7 @@ func TestWebhooksAreThoseOfTheProgram(t *testing.T) {
 			Endpoints: admissionregistrationv1.Fail, EndpointSlice: admissionregistrationv1.Fail,
 		},
 		ExcludedUsers:      []string{"system:serviceaccount:operators:*", "o'brien", `DOMAIN\user`, `say "hi"`},
-		ExcludedNamespaces: []string{"sandbox", "kube-system"},
+		ExcludedNamespaces: []string{"playground", "kube-system"},
 	}
 	for variant, options := range map[string]webhook.ConfigurationOptions{
 		"defaults":   {Service: service},

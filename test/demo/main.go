@@ -35,7 +35,7 @@ const (
 
 func main() {
 	os.Exit(lab.Within(func() int {
-		if err := lab.Do(os.Stderr, "demo", run); err != nil {
+		if err := lab.Do(os.Stderr, "demo", func(t lab.TB) { run(t) }); err != nil {
 			fmt.Fprintln(os.Stderr, "demo: FAILED:", err)
 			return 1
 		}
@@ -43,8 +43,8 @@ func main() {
 	}))
 }
 
-func run(t lab.TB) {
-	d := &demo{TB: t, out: os.Stdout, began: time.Now()}
+func run(t lab.TB) *demo {
+	d := &demo{TB: t, out: os.Stdout, began: time.Now(), applied: map[string]bool{}}
 	d.say("A world of its own: no packet leaves this machine. Starting etcd and kube-apiserver ...")
 	d.plane = lab.StartControlPlane(t, lab.ControlPlaneOptions{})
 	d.outside()
@@ -90,6 +90,7 @@ func run(t lab.TB) {
 	if os.Getenv("KEEP") == "1" {
 		d.keep()
 	}
+	return d
 }
 
 type demo struct {
@@ -98,7 +99,8 @@ type demo struct {
 	began time.Time
 	plane *lab.ControlPlane
 	ca    *lab.CA
-	proxy *lab.Running
+	// applied are the examples that kubectl was given.
+	applied map[string]bool
 }
 
 func (d *demo) say(format string, a ...any) { _, _ = fmt.Fprintf(d.out, format+"\n", a...) }
@@ -157,7 +159,7 @@ func (d *demo) install() {
 		Name: "manager", Path: program,
 		Args: []string{"manager", "--kubeconfig", managerConfig, "--cert-dir", certs, "--namespace", system, "--shutdown-delay", "0s"},
 	})
-	d.proxy = lab.Start(d, lab.Process{
+	lab.Start(d, lab.Process{
 		Name: "proxy", Path: program,
 		Args: []string{
 			"proxy", "--kubeconfig", proxyConfig, "--namespace", system, "--http-address", lab.Address + ":80", "--https-address", lab.Address + ":443",
@@ -256,6 +258,11 @@ func (s shown) inREADME() {
 
 // kubectl runs a command in the demo's namespace and prints it as one would type it.
 func (d *demo) kubectl(want outcome, args ...string) shown {
+	for _, a := range args {
+		if strings.HasPrefix(a, "examples/") {
+			d.applied[a] = true
+		}
+	}
 	stdout, stderr, err := d.plane.Kubectl(d, inNamespace(args)...)
 	return d.print(want, "kubectl "+typed(args), stdout+stderr, err)
 }

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"drawbridge.dev/drawbridge/test/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+// The demo checks what it shows. Every example is applied in it, and linked from README.
+func TestDemo(t *testing.T) {
+	d := run(t)
+	readme, err := os.ReadFile(filepath.Join(lab.Root(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(filepath.Join(lab.Root(), "examples"), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(lab.Root(), path)
+		if err != nil {
+			return err
+		}
+		if !d.applied[name] {
+			t.Errorf("%s is not applied by the demo", name)
+		}
+		if !strings.Contains(string(readme), "("+name+")") {
+			t.Errorf("%s is not linked from README.md", name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
