@@ -14,6 +14,7 @@ func TestMain(m *testing.M) { lab.Main(m) }
 
 // The demo checks what it shows. Every example is applied in it, and linked from README.
 func TestDemo(t *testing.T) {
+	t.Setenv("KEEP", "")
 	d := run(t)
 	readme, err := os.ReadFile(filepath.Join(lab.Root(), "README.md"))
 	if err != nil {
