@@ -127,6 +127,7 @@ func (w *world) get(host, path string) (int, string) {
 		w.t.Fatal(err)
 	}
 	req.Host = host
+	req.Close = true // an idle connection would have the proxy's end wait for it
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, err.Error()
@@ -167,9 +168,12 @@ func site(t *testing.T, name, address string) (port int) {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
+// freeAddress is one that nobody listens on yet, on a loopback address of this process's own: another test that runs
+// beside this one could take the port before HAProxy does.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	pid := os.Getpid()
+	l, err := net.Listen("tcp", net.JoinHostPort(net.IPv4(127, byte(1+pid>>16&0x3f), byte(pid>>8), byte(1+pid%250)).String(), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

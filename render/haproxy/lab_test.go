@@ -118,12 +118,16 @@ var (
 	ports   = map[string]bool{}
 )
 
+// freePort is an address that nobody listens on yet. It is on a loopback address of this process's own: another test
+// that runs beside this one could take the port before HAProxy does.
 func freePort(t testing.TB) string {
 	t.Helper()
+	pid := os.Getpid()
+	own := net.IPv4(127, byte(1+pid>>16&0x3f), byte(pid>>8), byte(1+pid%250)).String()
 	portsMu.Lock()
 	defer portsMu.Unlock()
 	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", net.JoinHostPort(own, "0"))
 		if err != nil {
 			t.Fatal(err)
 		}

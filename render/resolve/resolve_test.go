@@ -31,15 +31,8 @@ type server struct {
 func newServer(t *testing.T) *server {
 	t.Helper()
 	s := &server{handle: map[string]func(string, *dns.Msg, *dns.Msg){}, asked: map[string]int{}}
-	packet, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	packet, listener := listenBoth(t)
 	s.address = packet.LocalAddr().String()
-	listener, err := net.Listen("tcp", s.address)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for network, srv := range map[string]*dns.Server{"udp": {PacketConn: packet}, "tcp": {Listener: listener}} {
 		started := make(chan struct{})
 		srv.NotifyStartedFunc = func() { close(started) }
@@ -49,6 +42,26 @@ func newServer(t *testing.T) *server {
 		t.Cleanup(func() { _ = srv.Shutdown() })
 	}
 	return s
+}
+
+// listenBoth takes one port for UDP and TCP. The port that UDP gets may be taken for TCP.
+func listenBoth(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	var last error
+	for range 20 {
+		packet, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener, err := net.Listen("tcp", packet.LocalAddr().String())
+		if err == nil {
+			return packet, listener
+		}
+		last = err
+		_ = packet.Close()
+	}
+	t.Fatal(last)
+	return nil, nil
 }
 
 func (s *server) serve(network string, w dns.ResponseWriter, q *dns.Msg) {
