@@ -49,6 +49,7 @@ var elsewhere = []struct{ promise, folder, test string }{
 	{"The invariants of a rule hold on every case: fixing twice is fixing once, and nothing is removed or overwritten", "policy/rules", "TestInvariants"},
 	{"kubectl create, update, apply, server-side apply, patch, replace, dry-run and diff, as a person sees them", "test/envtest", "TestAdmission/Transcripts"},
 	{"What is applied again is quiet, by apply and by server-side apply", "test/envtest", "TestAdmission/Quiet"},
+	{"An Ingress that came before its Service is completed when the Service comes, and what was injected follows the Service from then on; what its author wrote, or changed, stays his", "test/envtest", "TestAdmission/Completing"},
 	{"An object that was bad before the webhook came can still get a label, and its traffic does not change by it", "test/envtest", "TestAdmission/BadBefore"},
 	{"What the control plane writes passes untouched, under either of its identities, and with the manager stopped it still writes slices", "test/envtest", "TestControlPlane"},
 	{"The hand-over of slices and the way back, watched change by change: no moment without an endpoint", "test/envtest/slices", "TestHandOverAndBack"},

@@ -56,6 +56,7 @@ spec:
 			t.Fatal(err)
 		}
 		delete(ing.Annotations, "kubectl.kubernetes.io/last-applied-configuration")
+		delete(ing.Annotations, "example.com/writes")
 		return ing
 	}
 	type annotations = map[string]string
@@ -203,7 +204,8 @@ spec:
 // policyAllow begins the annotations of exemptions.
 const policyAllow = "drawbridge.dev/allow-"
 
-// disputed has the API server change what is injected as it is written, for ever: drawbridge gives way.
+// disputed has the API server change what is injected as it is written, and count the writes, so that each makes another
+// version: drawbridge gives way.
 func disputed(t *testing.T, m *manager, namespace string, version func() string) {
 	t.Helper()
 	m.cluster.Apply(t, namespace, fmt.Sprintf(`
@@ -219,7 +221,11 @@ spec:
   matchConditions: [{name: own, expression: "object.metadata.name == 'own'"}]
   mutations:
   - patchType: JSONPatch
-    jsonPatch: {expression: "[JSONPatch{op: 'add', path: '/metadata/annotations/ingress.kubernetes.io~1preserve-host', value: 'true'}]"}
+    jsonPatch:
+      expression: >
+        [JSONPatch{op: 'add', path: '/metadata/annotations/ingress.kubernetes.io~1preserve-host', value: 'true'},
+        JSONPatch{op: 'add', path: '/metadata/annotations/example.com~1writes', value: 'example.com/writes' in object.metadata.annotations ?
+        string(int(object.metadata.annotations['example.com/writes']) + 1) : '1'}]
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicyBinding
