@@ -114,6 +114,7 @@ func (c *contestant) converse(seed, requests int) error {
 			return err
 		}
 		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
 		if err != nil || res.StatusCode != http.StatusOK {
 			return fmt.Errorf("status %d: %s %w", res.StatusCode, body, err)
 		}
