@@ -37,7 +37,7 @@ const (
 // Policy is the policy in force, as it changes.
 type Policy interface {
 	Current() *policy.Config
-	// Changed has a value whenever Current is another.
+	// Changed makes a channel that has a value whenever Current is another than when it was last read.
 	Changed() <-chan struct{}
 }
 
@@ -125,6 +125,8 @@ func (c *Controller) Run(ctx context.Context) error {
 		due     <-chan time.Time // the changes have settled, or a retry is due
 		settled <-chan struct{}  // every name that a host waits for has been asked for
 		tick    = time.NewTicker(resync)
+
+		policyChanged = c.Policy.Changed()
 	)
 	defer tick.Stop()
 	for {
@@ -138,7 +140,7 @@ func (c *Controller) Run(ctx context.Context) error {
 			return fmt.Errorf("follow objects and names: %w", err)
 		case ch := <-changes:
 			c.take(ch)
-		case <-c.Policy.Changed():
+		case <-policyChanged:
 			c.all, c.recheck = true, true
 		case <-c.Resolver.Updates():
 		case <-settled:
@@ -302,14 +304,13 @@ func (c *Controller) render() {
 		c.fallback = c.fallback || name == c.users.fallback
 	}
 	c.table = table
-	settled := closed(c.Resolver.Settled())
 	var (
 		changed  []model.Host
 		removed  []string
 		problems []haproxy.Problem
 	)
 	for host := range c.publish {
-		if !settled && time.Since(c.waiting[host]) < patience && slices.ContainsFunc(c.users.hosts[host], func(n string) bool { return !c.Resolver.Ready(n) }) {
+		if c.started && time.Since(c.waiting[host]) < patience && slices.ContainsFunc(c.users.hosts[host], func(n string) bool { return !c.Resolver.Ready(n) }) {
 			continue
 		}
 		delete(c.publish, host)
@@ -411,15 +412,6 @@ func differing(a, b model.Table) []string {
 		}
 	}
 	return names
-}
-
-func closed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }
 
 // users knows which hosts send to which DNS names.

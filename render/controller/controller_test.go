@@ -9,19 +9,18 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 
 	"drawbridge.dev/drawbridge/policy"
+	"drawbridge.dev/drawbridge/policy/live"
 	"drawbridge.dev/drawbridge/policy/rules"
 	"drawbridge.dev/drawbridge/render"
 	"drawbridge.dev/drawbridge/render/controller"
@@ -37,24 +36,16 @@ type world struct {
 	zone   *zone
 	proxy  *haproxy.Proxy
 	loop   *controller.Controller
-	policy *fixedPolicy
+	policy *live.Policy
 }
 
-// fixedPolicy allows loopback, where the test's sites are.
-type fixedPolicy struct {
-	current atomic.Pointer[policy.Config]
-	changed chan struct{}
-}
-
-func (p *fixedPolicy) Current() *policy.Config  { return p.current.Load() }
-func (p *fixedPolicy) Changed() <-chan struct{} { return p.changed }
-
-func (p *fixedPolicy) allow(prefixes ...string) {
-	c := policy.DefaultConfig()
-	for _, s := range prefixes {
-		c.Addresses.Allowed = append(c.Addresses.Allowed, netip.MustParsePrefix(s))
+// allow puts a policy in force that allows these ranges beside what it allows by default; the test's sites are on
+// loopback.
+func (w *world) allow(ranges ...string) {
+	w.t.Helper()
+	if err := w.policy.Load(fmt.Appendf(nil, "version: 1\naddresses: {allowed: [%s]}\n", strings.Join(ranges, ", "))); err != nil {
+		w.t.Fatal(err)
 	}
-	p.current.Store(c)
 }
 
 func start(t *testing.T, files map[string]string) *world {
@@ -68,8 +59,8 @@ func start(t *testing.T, files map[string]string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(run) })
-	w := &world{t: t, folder: t.TempDir(), http: freeAddress(t), zone: serveZone(t), policy: &fixedPolicy{changed: make(chan struct{}, 1)}}
-	w.policy.allow("127.0.0.0/8")
+	w := &world{t: t, folder: t.TempDir(), http: freeAddress(t), zone: serveZone(t), policy: live.New(func(text []byte) (*policy.Config, error) { return policy.ParseConfig(text, rules.Known) }, nil)}
+	w.allow("127.0.0.0/8")
 	for name, text := range files {
 		w.write(name, text)
 	}
@@ -330,8 +321,7 @@ spec:
 		w.sees("name.example", "/", 200, "one")
 	})
 	t.Run("a policy that no longer allows an address ends its route", func(t *testing.T) {
-		w.policy.allow()
-		w.policy.changed <- struct{}{}
+		w.allow()
 		w.sees("name.example", "/", 503, "default/name: no address")
 		w.sees("first.example", "/", 503, "default/first: no address")
 		if n := w.loop.Problems(); n["name"] == 0 {
@@ -339,13 +329,28 @@ spec:
 		}
 	})
 	t.Run("and one that does brings it back", func(t *testing.T) {
-		w.policy.allow("127.0.0.0/8")
-		w.policy.changed <- struct{}{}
+		w.allow("127.0.0.0/8")
 		w.sees("name.example", "/", 200, "one")
 		w.sees("first.example", "/", 200, "one")
 	})
 	if n := w.proxy.Counters(); n.LiveChanges == 0 || len(n.Reloads) != 0 {
 		t.Errorf("Counters() = %+v, want live changes and no reload", n)
+	}
+}
+
+// Policies that come one right after the other: the last counts, however busy the loop is.
+func TestPolicyChanges(t *testing.T) {
+	port := site(t, "one", "127.0.0.1")
+	w := start(t, map[string]string{"a.yaml": alias("one", "one.test", "one.example", port)})
+	w.zone.set("one.test", "127.0.0.1")
+	w.sees("one.example", "/", 200, "one")
+	for range 20 {
+		w.allow()
+		time.Sleep(time.Millisecond)
+		w.allow("127.0.0.0/8")
+		w.sees("one.example", "/", 200, "one")
+		w.allow()
+		w.sees("one.example", "/", 503, "no address")
 	}
 }
 
