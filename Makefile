@@ -35,14 +35,14 @@ build: ## Build bin/drawbridge
 tools: ## Build the real parts of the tests into bin/: Kubernetes, etcd, Helm, cert-manager, the linter
 	@test/tools/build.sh kubernetes helm certmanager lint
 
-.PHONY: haproxy
-haproxy: ## Install HAProxy 2.6 or later from the system's packages, where it is missing
-	@test/tools/haproxy.sh
+.PHONY: packages
+packages: ## Install HAProxy 2.6 or later and curl from the system's packages, where they are missing
+	@test/tools/packages.sh
 
 ##@ Test
 
 .PHONY: test
-test: tools haproxy ## Run every test, those on real parts too (PKG=./test/e2e RUN=Seed000 for one)
+test: tools packages ## Run every test, those on real parts too (PKG=./test/e2e RUN=Seed000 for one)
 	go test -p 2 -timeout 20m $(if $(RUN),-run '$(RUN)') $(TESTFLAGS) $(PKG)
 
 .PHONY: test-unit
@@ -70,7 +70,7 @@ bench: ## Run the benchmarks (BENCHTIME=1s)
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 60m $$pkgs
 
 .PHONY: demo
-demo: build tools haproxy ## Show it all working in a network namespace of its own (KEEP=1 leaves it running)
+demo: build tools packages ## Show it all working in a network namespace of its own (KEEP=1 leaves it running)
 	@go build -ldflags '-s -w' -o $(BIN)/demo ./test/demo
 	@$(BIN)/demo
 

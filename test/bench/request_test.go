@@ -40,7 +40,7 @@ const (
 func BenchmarkRequest(b *testing.B) {
 	program, err := exec.LookPath("haproxy")
 	if err != nil {
-		b.Fatal("HAProxy is missing; `make haproxy` installs it")
+		b.Fatal("HAProxy is missing; `make packages` installs it")
 	}
 	upstream := serve(b)
 	floor := byHand(b, program, upstream)

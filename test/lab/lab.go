@@ -82,7 +82,7 @@ func HAProxy(t TB) string {
 			return path
 		}
 	}
-	t.Fatalf("HAProxy 2.6 or later must be installed: run `make haproxy`, or `apt-get install haproxy`")
+	t.Fatalf("HAProxy 2.6 or later must be installed: run `make packages`, or `apt-get install haproxy`")
 	return ""
 }
 
