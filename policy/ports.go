@@ -2,6 +2,7 @@ package policy
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -10,6 +11,32 @@ type EndpointPort struct {
 	Name     string
 	Port     int32
 	Protocol corev1.Protocol // empty means TCP
+}
+
+// SlicePorts are the ports of an EndpointSlice; what is not set is empty.
+func SlicePorts(s *discoveryv1.EndpointSlice) []EndpointPort {
+	ports := make([]EndpointPort, len(s.Ports))
+	for i, p := range s.Ports {
+		if p.Name != nil {
+			ports[i].Name = *p.Name
+		}
+		if p.Port != nil {
+			ports[i].Port = *p.Port
+		}
+		if p.Protocol != nil {
+			ports[i].Protocol = *p.Protocol
+		}
+	}
+	return ports
+}
+
+// SubsetPorts are the ports of a subset of Endpoints.
+func SubsetPorts(s *corev1.EndpointSubset) []EndpointPort {
+	ports := make([]EndpointPort, len(s.Ports))
+	for i, p := range s.Ports {
+		ports[i] = EndpointPort{Name: p.Name, Port: p.Port, Protocol: p.Protocol}
+	}
+	return ports
 }
 
 // PortNames gives the name that each port ought to have, so that kube-proxy and every controller find it: they match

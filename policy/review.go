@@ -297,4 +297,8 @@ const (
 	ManagedBy = "drawbridge.dev"
 	// HandWritten is what a slice that a person wrote gets where he named no manager.
 	HandWritten = "hand-written.drawbridge.dev"
+	// ManagedByPods and ManagedByMirroring mark the slices that kube-controller-manager makes of the pods of a selector,
+	// and of Endpoints. The rule endpointslice-managed-by-reserved keeps everybody else from writing them.
+	ManagedByPods      = "endpointslice-controller.k8s.io"
+	ManagedByMirroring = "endpointslicemirroring-controller.k8s.io"
 )

@@ -17,9 +17,6 @@ import (
 	"drawbridge.dev/drawbridge/render/model"
 )
 
-// podSlices is the value of managed-by on the slices that the control plane makes of pods.
-const podSlices = "endpointslice-controller.k8s.io"
-
 // service is a Service as it is served: mended, or denied.
 type service struct {
 	object *corev1.Service // nil where there is none
@@ -218,7 +215,7 @@ func (b *builder) addresses(n name, svc *corev1.Service, port *corev1.ServicePor
 			continue
 		}
 		allowed := b.config.Addresses
-		if len(svc.Spec.Selector) > 0 && o.Labels[discoveryv1.LabelManagedBy] == podSlices {
+		if len(svc.Spec.Selector) > 0 && o.Labels[discoveryv1.LabelManagedBy] == policy.ManagedByPods {
 			// Pods are where they are; what the policy forbids names to point at does not apply to them. That no
 			// pod is a loopback or metadata address holds for them too.
 			allowed.Forbidden = nil
@@ -269,18 +266,7 @@ func (b *builder) addresses(n name, svc *corev1.Service, port *corev1.ServicePor
 // portsNamed are the numbers of a slice's ports that bear the name of a Service port, once [policy.PortNames] filled
 // in the empty ones.
 func portsNamed(svc *corev1.Service, port *corev1.ServicePort, slice *discoveryv1.EndpointSlice) []uint16 {
-	ports := make([]policy.EndpointPort, len(slice.Ports))
-	for i, p := range slice.Ports {
-		if p.Name != nil {
-			ports[i].Name = *p.Name
-		}
-		if p.Port != nil {
-			ports[i].Port = *p.Port
-		}
-		if p.Protocol != nil {
-			ports[i].Protocol = *p.Protocol
-		}
-	}
+	ports := policy.SlicePorts(slice)
 	names, _ := policy.PortNames(svc.Spec.Ports, ports)
 	var numbers []uint16
 	for i, p := range ports {

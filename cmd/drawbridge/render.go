@@ -46,7 +46,8 @@ func newRenderCommand() *cobra.Command {
 EndpointSlices that the manager would generate. Certificates and keys are not written.
 
 Names stay names: a route to one that is not resolved answers 503, and a comment at the head of the map tells where it
-would lead. With --resolver they are resolved now, and judged as the proxy judges them.
+would lead. With --resolver they are resolved now, and their addresses judged by the policy; a proxy in a cluster also
+refuses those that belong to the cluster.
 
 What can not be served as written is told on standard error. Without --to the files come in one stream, each after a
 line "-- NAME --".`,

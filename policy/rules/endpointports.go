@@ -31,34 +31,9 @@ func sliceManager(s *discoveryv1.EndpointSlice) (owned, foreign bool) {
 
 // reservedManagers are the values of managed-by that belong to whoever writes under them.
 var reservedManagers = map[string]string{
-	"endpointslice-controller.k8s.io":          "kube-controller-manager",
-	"endpointslicemirroring-controller.k8s.io": "kube-controller-manager",
-	policy.ManagedBy:                           "drawbridge",
-}
-
-// slicePorts are the ports of a slice in the form that PortNames takes.
-func slicePorts(s *discoveryv1.EndpointSlice) []policy.EndpointPort {
-	ports := make([]policy.EndpointPort, len(s.Ports))
-	for i, p := range s.Ports {
-		if p.Name != nil {
-			ports[i].Name = *p.Name
-		}
-		if p.Port != nil {
-			ports[i].Port = *p.Port
-		}
-		if p.Protocol != nil {
-			ports[i].Protocol = *p.Protocol
-		}
-	}
-	return ports
-}
-
-func subsetPorts(s *corev1.EndpointSubset) []policy.EndpointPort {
-	ports := make([]policy.EndpointPort, len(s.Ports))
-	for i, p := range s.Ports {
-		ports[i] = policy.EndpointPort{Name: p.Name, Port: p.Port, Protocol: p.Protocol}
-	}
-	return ports
+	policy.ManagedByPods:      "kube-controller-manager",
+	policy.ManagedByMirroring: "kube-controller-manager",
+	policy.ManagedBy:          "drawbridge",
 }
 
 // merge enters in all what is true in some.

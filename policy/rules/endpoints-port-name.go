@@ -83,7 +83,7 @@ subsets:
 		matched := make([]bool, len(svc.Spec.Ports))
 		for i := range ep.Subsets {
 			subset := &ep.Subsets[i]
-			names, some := policy.PortNames(svc.Spec.Ports, subsetPorts(subset))
+			names, some := policy.PortNames(svc.Spec.Ports, policy.SubsetPorts(subset))
 			merge(matched, some)
 			for j, name := range names {
 				if name == subset.Ports[j].Name {
@@ -98,7 +98,7 @@ subsets:
 			// the Endpoints only show what they were before.
 			for _, slice := range p.World.EndpointSlices(ep.Namespace, ep.Name) {
 				if _, copied := reservedManagers[slice.Labels[discoveryv1.LabelManagedBy]]; !copied {
-					_, some := policy.PortNames(svc.Spec.Ports, slicePorts(slice))
+					_, some := policy.PortNames(svc.Spec.Ports, policy.SlicePorts(slice))
 					merge(matched, some)
 				}
 			}
@@ -109,7 +109,7 @@ subsets:
 		if i := slices.IndexFunc(ep.Subsets, func(s corev1.EndpointSubset) bool { return len(s.Ports) > 0 }); i >= 0 {
 			at = i
 		}
-		report(unmatched(svc, subsetsPath.Index(at).Child("ports"), subsetPorts(&ep.Subsets[at])), nil)
+		report(unmatched(svc, subsetsPath.Index(at).Child("ports"), policy.SubsetPorts(&ep.Subsets[at])), nil)
 	},
 }
 

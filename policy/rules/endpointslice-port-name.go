@@ -93,7 +93,7 @@ endpoints:
 			}
 			p.Report(err, fix)
 		}
-		ports := slicePorts(slice)
+		ports := policy.SlicePorts(slice)
 		names, matched := policy.PortNames(svc.Spec.Ports, ports)
 		for i, name := range names {
 			if name == ports[i].Name {
@@ -109,7 +109,7 @@ endpoints:
 		// A Service's ports may be spread over its slices.
 		for _, other := range p.World.EndpointSlices(slice.Namespace, name) {
 			if other.Name != slice.Name {
-				_, some := policy.PortNames(svc.Spec.Ports, slicePorts(other))
+				_, some := policy.PortNames(svc.Spec.Ports, policy.SlicePorts(other))
 				merge(matched, some)
 			}
 		}

@@ -22,10 +22,6 @@ type Facts struct {
 	prefixes map[netip.Prefix]int
 }
 
-// podSlices is the value of managed-by on the slices that the control plane makes of pods. A Guard rule keeps everybody
-// else from writing it.
-const podSlices = "endpointslice-controller.k8s.io"
-
 type places struct {
 	addrs    []netip.Addr
 	prefixes []netip.Prefix
@@ -88,7 +84,7 @@ func (f *Facts) Observe(o policy.Object) bool {
 		// Only what the control plane writes: anyone may call an address of his slice, or of Endpoints that are mirrored,
 		// a pod, and would thereby forbid it to the names of others.
 		apiServer := o.Namespace == "default" && o.Name == "kubernetes"
-		pods := o.Labels[discoveryv1.LabelManagedBy] == podSlices
+		pods := o.Labels[discoveryv1.LabelManagedBy] == policy.ManagedByPods
 		for i := range o.Endpoints {
 			if target := o.Endpoints[i].TargetRef; apiServer || pods && target != nil && target.Kind == "Pod" {
 				p.add(o.Endpoints[i].Addresses...)

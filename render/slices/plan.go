@@ -19,9 +19,6 @@ import (
 )
 
 const (
-	// mirroring and selecting are the managed-by values of kube-controller-manager's two slice controllers.
-	mirroring = "endpointslicemirroring-controller.k8s.io"
-	selecting = "endpointslice-controller.k8s.io"
 	// mirrorLimit is how many addresses of a subset the mirroring controller copies.
 	mirrorLimit = 1000
 	// nameAttempts bounds how many foreign slices on a name of ours are passed over in one go.
@@ -151,7 +148,7 @@ func decide(w world, name string, cfg *policy.Config) *plan {
 // madeFor tells whether drawbridge made a slice for Endpoints of this name, whatever their UID.
 func madeFor(name string, s *discoveryv1.EndpointSlice) bool {
 	ref := metav1.GetControllerOf(s)
-	return s.Labels[discoveryv1.LabelManagedBy] == ManagedBy && ref != nil &&
+	return s.Labels[discoveryv1.LabelManagedBy] == policy.ManagedBy && ref != nil &&
 		ref.APIVersion == "v1" && ref.Kind == "Endpoints" && ref.Name == name
 }
 
@@ -160,7 +157,7 @@ func covered(w world, own []*discoveryv1.EndpointSlice) bool {
 	if w.svc != nil && w.svc.Spec.Selector != nil {
 		// The endpoints are pods now. Its controller makes a slice even where there is none.
 		return slices.ContainsFunc(w.existing, func(s *discoveryv1.EndpointSlice) bool {
-			return s.Labels[discoveryv1.LabelManagedBy] == selecting
+			return s.Labels[discoveryv1.LabelManagedBy] == policy.ManagedByPods
 		})
 	}
 	if v, ok := w.ep.Labels[discoveryv1.LabelSkipMirror]; !mirrors(w.ep, w.svc) || (ok && v == "true" && !ownsSkipMirror(w.ep)) {
@@ -173,7 +170,7 @@ func covered(w world, own []*discoveryv1.EndpointSlice) bool {
 			continue
 		}
 		for _, e := range s.Endpoints {
-			if s.Labels[discoveryv1.LabelManagedBy] == mirroring {
+			if s.Labels[discoveryv1.LabelManagedBy] == policy.ManagedByMirroring {
 				mirrored++
 			}
 			if e.Conditions.Ready == nil || *e.Conditions.Ready {

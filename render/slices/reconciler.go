@@ -93,7 +93,7 @@ func kept(o client.Object) bool {
 // ofSlice maps our slices and the mirrored ones to their Endpoints.
 func ofSlice(_ context.Context, o client.Object) []reconcile.Request {
 	labels := o.GetLabels()
-	if by := labels[discoveryv1.LabelManagedBy]; by != ManagedBy && by != mirroring {
+	if by := labels[discoveryv1.LabelManagedBy]; by != policy.ManagedBy && by != policy.ManagedByMirroring {
 		return nil
 	}
 	names := []string{labels[discoveryv1.LabelServiceName]}
@@ -422,7 +422,7 @@ func Release(ctx context.Context, c client.Client, wait time.Duration) (left []s
 func taken(ctx context.Context, c client.Client) ([]types.NamespacedName, error) {
 	seen := map[types.NamespacedName]bool{}
 	var list discoveryv1.EndpointSliceList
-	if err := c.List(ctx, &list, client.MatchingLabels{discoveryv1.LabelManagedBy: ManagedBy}); err != nil {
+	if err := c.List(ctx, &list, client.MatchingLabels{discoveryv1.LabelManagedBy: policy.ManagedBy}); err != nil {
 		return nil, fmt.Errorf("list the EndpointSlices: %w", err)
 	}
 	for i := range list.Items {

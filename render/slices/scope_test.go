@@ -108,13 +108,13 @@ func TestDecide(t *testing.T) {
 	off.Slices.Scope = policy.SlicesOff
 	own, _ := Wanted(endpoints(subset), svc, nil)
 	mirrored := own[0].DeepCopy()
-	mirrored.Name, mirrored.Labels[discoveryv1.LabelManagedBy] = "ext-abcde", mirroring
+	mirrored.Name, mirrored.Labels[discoveryv1.LabelManagedBy] = "ext-abcde", policy.ManagedByMirroring
 	otherAddress := mirrored.DeepCopy()
 	otherAddress.Endpoints[0].Addresses = []string{"192.0.2.99"}
 	selected := svc.DeepCopy()
 	selected.Spec.Selector = map[string]string{"app": "a"}
 	pods := mirrored.DeepCopy()
-	pods.Labels[discoveryv1.LabelManagedBy] = selecting
+	pods.Labels[discoveryv1.LabelManagedBy] = policy.ManagedByPods
 	personal := endpoints(subset)
 	personal.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"}
 	foreign := own[0].DeepCopy()

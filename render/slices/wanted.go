@@ -30,9 +30,6 @@ import (
 	"drawbridge.dev/drawbridge/policy"
 )
 
-// ManagedBy is the value of the label endpointslice.kubernetes.io/managed-by on the slices of drawbridge.
-const ManagedBy = "drawbridge.dev"
-
 // MaxEndpoints is how many endpoints one slice holds: the API allows 1,000, but every change of one address is sent
 // to every node with the whole slice.
 const MaxEndpoints = 100
@@ -134,7 +131,7 @@ func Wanted(ep *corev1.Endpoints, svc *corev1.Service, existing []*discoveryv1.E
 // Owns tells whether a slice is drawbridge's and made for these Endpoints: by its label and its controller
 // reference both. A slice that merely looks like it is somebody else's.
 func Owns(ep *corev1.Endpoints, s *discoveryv1.EndpointSlice) bool {
-	if s.Labels[discoveryv1.LabelManagedBy] != ManagedBy || s.Namespace != ep.Namespace {
+	if s.Labels[discoveryv1.LabelManagedBy] != policy.ManagedBy || s.Namespace != ep.Namespace {
 		return false
 	}
 	ref := metav1.GetControllerOf(s)
@@ -202,15 +199,11 @@ func hostsOf(ep *corev1.Endpoints, svc *corev1.Service) ([]*host, []Problem) {
 // subsetPorts gives the ports of a subset with the names that they ought to have.
 func subsetPorts(s corev1.EndpointSubset, svc *corev1.Service, path string) ([]port, []Problem) {
 	var problems []Problem
-	in := make([]policy.EndpointPort, len(s.Ports))
-	names := make([]string, len(s.Ports))
-	for i, p := range s.Ports {
-		in[i] = policy.EndpointPort{Name: p.Name, Port: p.Port, Protocol: p.Protocol}
-		names[i] = p.Name
-	}
+	var service []corev1.ServicePort
 	if svc != nil {
-		names, _ = policy.PortNames(svc.Spec.Ports, in)
+		service = svc.Spec.Ports
 	}
+	names, _ := policy.PortNames(service, policy.SubsetPorts(&s))
 	ports := make([]port, 0, len(s.Ports))
 	for i, p := range s.Ports {
 		q := port{name: names[i], number: p.Port, protocol: p.Protocol}
@@ -429,7 +422,7 @@ func newSlice(ep *corev1.Endpoints, name string, labels map[string]string, g *gr
 func labelsOf(ep *corev1.Endpoints, svc *corev1.Service) map[string]string {
 	labels := map[string]string{
 		discoveryv1.LabelServiceName: ep.Name,
-		discoveryv1.LabelManagedBy:   ManagedBy,
+		discoveryv1.LabelManagedBy:   policy.ManagedBy,
 	}
 	if svc != nil {
 		if svc.Spec.ClusterIP == corev1.ClusterIPNone {

@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"drawbridge.dev/drawbridge/policy"
 )
 
 func endpoints(subsets ...corev1.EndpointSubset) *corev1.Endpoints {
@@ -206,7 +208,7 @@ func valid(t *testing.T, ep *corev1.Endpoints, got []*discoveryv1.EndpointSlice)
 		if len(s.Endpoints) == 0 || len(s.Endpoints) > MaxEndpoints {
 			t.Errorf("%s has %d endpoints", s.Name, len(s.Endpoints))
 		}
-		if s.Labels[discoveryv1.LabelServiceName] != ep.Name || s.Labels[discoveryv1.LabelManagedBy] != ManagedBy {
+		if s.Labels[discoveryv1.LabelServiceName] != ep.Name || s.Labels[discoveryv1.LabelManagedBy] != policy.ManagedBy {
 			t.Errorf("labels: %v", s.Labels)
 		}
 		if (ep.UID != "") != Owns(ep, s) {
