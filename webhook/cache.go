@@ -1,0 +1,51 @@
+package webhook
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// CacheOptions strips from the cache what neither reviews nor the slice builder read.
+func CacheOptions() map[client.Object]cache.ByObject {
+	return map[client.Object]cache.ByObject{
+		&corev1.Service{}:            {Transform: strip(nil)},
+		&corev1.Endpoints{}:          {Transform: strip(writersOf)},
+		&discoveryv1.EndpointSlice{}: {Transform: strip(nil)},
+		&networkingv1.Ingress{}:      {Transform: strip(nil)},
+		&networkingv1.IngressClass{}: {Transform: strip(nil)},
+	}
+}
+
+func strip(managed func(client.Object) []metav1.ManagedFieldsEntry) toolscache.TransformFunc {
+	return func(in any) (any, error) {
+		object, ok := in.(client.Object)
+		if !ok {
+			return in, nil // a tombstone
+		}
+		var kept []metav1.ManagedFieldsEntry
+		if managed != nil {
+			kept = managed(object)
+		}
+		object.SetManagedFields(kept)
+		if annotations := object.GetAnnotations(); annotations[lastApplied] != "" {
+			delete(annotations, lastApplied)
+			object.SetAnnotations(annotations)
+		}
+		dropStatus(in)
+		return in, nil
+	}
+}
+
+// writersOf keeps the managed fields of Endpoints that people write: the slice builder reads from them whose the
+// Endpoints are. Those of the endpoints controller, which are most, are never its own.
+func writersOf(o client.Object) []metav1.ManagedFieldsEntry {
+	if o.GetLabels()["endpoints.kubernetes.io/managed-by"] == "endpoint-controller" {
+		return nil
+	}
+	return o.GetManagedFields()
+}
