@@ -83,7 +83,7 @@ func (b *builder) ingress(n name) *ingress {
 			tell(annotationField(annotation), NotSupported, "Secrets for upstreams are not read; the upstream's certificate is verified against the proxy's own authorities")
 		}
 	}
-	for _, annotation := range in.dialect.Opaque {
+	for _, annotation := range in.dialect.Snippets {
 		if _, set := in.object.Annotations[annotation]; set {
 			tell(annotationField(annotation), NotSupported, "raw configuration is not read; the Ingress is served without it")
 		}

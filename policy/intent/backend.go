@@ -30,14 +30,7 @@ func (d *Dialect) BackendOf(svc *corev1.Service, port networkingv1.ServiceBacken
 	if svc == nil {
 		return Backend{Port: port.Number}, nil, nil
 	}
-	var sp *corev1.ServicePort
-	for i := range svc.Spec.Ports {
-		p := &svc.Spec.Ports[i]
-		if port.Name != "" && p.Name == port.Name || port.Name == "" && p.Port == port.Number {
-			sp = p
-			break
-		}
-	}
+	sp := portOf(svc, port)
 	b := Backend{Port: port.Number}
 	if sp != nil {
 		b.Port, b.PortName = sp.Port, sp.Name
@@ -69,6 +62,17 @@ func (d *Dialect) BackendOf(svc *corev1.Service, port networkingv1.ServiceBacken
 		return b, nil, &PortError{Service: svc.Name, Port: name}
 	}
 	return b, sp, nil
+}
+
+// portOf is the Service port that an Ingress means, nil where the Service declares none such.
+func portOf(svc *corev1.Service, port networkingv1.ServiceBackendPort) *corev1.ServicePort {
+	for i := range svc.Spec.Ports {
+		p := &svc.Spec.Ports[i]
+		if port.Name != "" && p.Name == port.Name || port.Name == "" && p.Port == port.Number {
+			return p
+		}
+	}
+	return nil
 }
 
 // ExternalNameOf is the name of an ExternalName Service as DNS compares it: lower case, without its last dot.

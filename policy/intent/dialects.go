@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	networkingv1 "k8s.io/api/networking/v1"
 )
@@ -12,70 +13,7 @@ var (
 	boolHost  = map[string]string{"true": "pass", "false": "node"}
 	boolHTTPS = map[string]string{"true": "https", "false": "http"}
 	onOff     = map[string]string{"true": "on", "on": "on", "false": "off", "off": "off"}
-	protocols = map[string]string{
-		"http": "http", "https": "https", "h2c": "h2c", "grpc": "grpc", "grpcs": "grpcs",
-	}
 )
-
-// own spells drawbridge's keys under a prefix.
-func own(prefix string) []Key {
-	return []Key{
-		{Annotation: prefix + "upstream-vhost", Wish: WishHost, Before: "rewrite:"},
-		{Annotation: prefix + "preserve-host", Wish: WishHost, Values: boolHost},
-		{Annotation: prefix + "backend-protocol", Wish: WishProtocol, Values: protocols},
-		{Annotation: prefix + "secure-backends", Wish: WishProtocol, Values: boolHTTPS},
-		{Annotation: prefix + "tls-verify", Wish: WishVerify, Values: onOff},
-		{Annotation: prefix + "tls-server-name", Wish: WishServerName},
-		{Annotation: prefix + "tls-ca-secret", Wish: WishCASecret},
-		{Annotation: prefix + "tls-client-secret", Wish: WishClientCert},
-		{Annotation: prefix + "rewrite-target", Wish: WishRewrite},
-	}
-}
-
-var ownKeys = own(Prefix)
-
-// Drawbridge is the dialect of drawbridge's own class and of Ingresses without a class: the keys that the Traffic
-// Server controller brought into use, ingress.kubernetes.io/*.
-var Drawbridge = &Dialect{
-	Name:        "drawbridge",
-	Controllers: []string{"drawbridge.dev/ingress"},
-	Classes:     []string{"", "drawbridge"},
-	Keys:        own("ingress.kubernetes.io/"),
-	Spellings: []Spelling{
-		{WishHost, "node", "ingress.kubernetes.io/preserve-host", "false"},
-		{WishProtocol, "https", "ingress.kubernetes.io/backend-protocol", "HTTPS"},
-	},
-	Passthrough: []string{"ingress.kubernetes.io/" + passthrough},
-}
-
-// IngressNginx is kubernetes/ingress-nginx. Its annotations: docs/user-guide/nginx-configuration/annotations.md; its
-// way with ExternalName: internal/ingress/controller, getEndpointsFromSlices and externalNamePorts.
-var IngressNginx = &Dialect{
-	Name:        "ingress-nginx",
-	Controllers: []string{"k8s.io/ingress-nginx"},
-	Classes:     []string{"nginx"},
-	Keys: []Key{
-		{Annotation: "nginx.ingress.kubernetes.io/upstream-vhost", Wish: WishHost, Before: "rewrite:"},
-		{Annotation: "nginx.ingress.kubernetes.io/backend-protocol", Wish: WishProtocol, Values: map[string]string{
-			"http": "http", "https": "https", "grpc": "grpc", "grpcs": "grpcs", "auto_http": "http",
-		}},
-		{Annotation: "nginx.ingress.kubernetes.io/proxy-ssl-verify", Wish: WishVerify, Values: onOff},
-		{Annotation: "nginx.ingress.kubernetes.io/proxy-ssl-name", Wish: WishServerName},
-		{Annotation: "nginx.ingress.kubernetes.io/proxy-ssl-secret", Wish: WishCASecret},
-		{Annotation: "nginx.ingress.kubernetes.io/rewrite-target", Wish: WishRewrite},
-		{Annotation: "nginx.ingress.kubernetes.io/use-regex", Wish: WishRegex, Values: onOff},
-	},
-	Spellings: []Spelling{
-		{WishHost, "node", "nginx.ingress.kubernetes.io/upstream-vhost", "$name"},
-		{WishProtocol, "https", "nginx.ingress.kubernetes.io/backend-protocol", "HTTPS"},
-	},
-	Rewrite:     RewritePath,
-	TargetPort:  true,
-	PortNames:   true,
-	Passthrough: []string{"nginx.ingress.kubernetes.io/" + passthrough},
-	Opaque:      []string{"nginx.ingress.kubernetes.io/configuration-snippet", "nginx.ingress.kubernetes.io/server-snippet"},
-	Unverified:  true,
-}
 
 // Dialects is the table of every dialect that drawbridge knows.
 var Dialects = []*Dialect{Drawbridge, IngressNginx}
@@ -90,22 +28,102 @@ func Of(ing *networkingv1.Ingress, class func(name string) *networkingv1.Ingress
 		ic = class(name)
 	}
 	for _, d := range Dialects {
-		if ic == nil && slices.Contains(d.Classes, name) || ic != nil && slices.Contains(d.Controllers, ic.Spec.Controller) {
+		if ic == nil && slices.Contains(d.Classes, name) || ic != nil && d.Controls(ic.Spec.Controller) {
 			return d, true
 		}
 	}
 	return &Dialect{Name: "unknown"}, false
 }
 
-// Spell is the annotation by which the dialect says a wish; name is the Host that is meant. ok is false where the
-// dialect can not say it.
-func (d *Dialect) Spell(wish Wish, value, name string) (annotation, text string, ok bool) {
-	for _, s := range d.Spellings {
-		if s.Wish == wish && s.Value == value {
-			return s.Annotation, strings.ReplaceAll(s.Text, "$name", name), true
+// Controls tells whether the dialect is that of an IngressClass's controller.
+func (d *Dialect) Controls(controller string) bool {
+	for _, c := range d.Controllers {
+		if c == controller || strings.HasSuffix(c, "/") && strings.HasPrefix(controller, c) {
+			return true
 		}
 	}
-	return "", "", false
+	return false
 }
+
+// Named is the dialect of that Name, nil where there is none.
+func Named(name string) *Dialect {
+	for _, d := range Dialects {
+		if d.Name == name {
+			return d
+		}
+	}
+	return nil
+}
+
+// KeyOwners lists the dialects that read an annotation as a wish, in the order of the table; nil where none does, and
+// for drawbridge.dev/*, which every class reads.
+func KeyOwners(annotation string) []*Dialect { return tables().owners[annotation] }
+
+// GrammarOf is what the text of an annotation may be, and whose it is, whichever controller serves the Ingress that
+// bears it. ok is false for an annotation that is not known to reach a proxy's configuration.
+func GrammarOf(annotation string) (g Grammar, d *Dialect, ok bool) {
+	t, ok := tables().texts[annotation]
+	return t.Grammar, t.dialect, ok
+}
+
+// ReferenceOf is the object that an annotation names, whichever controller serves the Ingress that bears it.
+func ReferenceOf(annotation string) (r Reference, d *Dialect, ok bool) {
+	t, ok := tables().references[annotation]
+	return t.Reference, t.dialect, ok
+}
+
+// SnippetOf is the dialect in which an annotation is raw configuration, nil where it is in none.
+func SnippetOf(annotation string) *Dialect { return tables().snippets[annotation] }
+
+type index struct {
+	owners     map[string][]*Dialect
+	texts      map[string]textOf
+	references map[string]referenceOf
+	snippets   map[string]*Dialect
+	spelled    map[string]bool
+}
+
+type textOf struct {
+	Grammar
+	dialect *Dialect
+}
+
+type referenceOf struct {
+	Reference
+	dialect *Dialect
+}
+
+// tables turns the dialects around, once: by annotation. Of dialects that share one the first counts.
+var tables = sync.OnceValue(func() *index {
+	x := &index{map[string][]*Dialect{}, map[string]textOf{}, map[string]referenceOf{}, map[string]*Dialect{}, map[string]bool{}}
+	for _, d := range Dialects {
+		for i := range d.Keys {
+			if key := d.Keys[i].Annotation; !slices.Contains(x.owners[key], d) {
+				x.owners[key] = append(x.owners[key], d)
+			}
+		}
+		for key, g := range d.Texts {
+			if _, had := x.texts[key]; !had {
+				x.texts[key] = textOf{g, d}
+			}
+		}
+		for _, r := range d.References {
+			if _, had := x.references[r.Annotation]; !had {
+				x.references[r.Annotation] = referenceOf{r, d}
+			}
+		}
+		for _, key := range d.Snippets {
+			if x.snippets[key] == nil {
+				x.snippets[key] = d
+			}
+		}
+		for _, s := range d.Spellings {
+			for _, a := range s.Write {
+				x.spelled[a.Key] = true
+			}
+		}
+	}
+	return x
+})
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

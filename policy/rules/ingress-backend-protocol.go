@@ -91,10 +91,11 @@ spec:
 		if !ok {
 			return
 		}
-		annotation, text, ok := d.Spell(intent.WishProtocol, string(intent.HTTPS), "")
+		written, ok := d.Spell(intent.WishProtocol, string(intent.HTTPS), intent.Target{})
 		if !ok {
 			return
 		}
+		annotation, text := written[0].Key, written[0].Text
 		p.Report(field.Required(annotationPath(annotation),
 			fmt.Sprintf("must be '%s': every backend is an external one that speaks TLS", text)),
 			func(ing *networkingv1.Ingress) { intent.Inject(ing, annotation, text) })

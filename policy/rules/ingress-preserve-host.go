@@ -95,10 +95,11 @@ spec:
 			}
 			host = h
 		}
-		annotation, text, ok := d.Spell(intent.WishHost, "node", host)
+		written, ok := d.Spell(intent.WishHost, "node", intent.Target{Host: host})
 		if !ok {
 			return
 		}
+		annotation, text := written[0].Key, written[0].Text
 		gets := "its own name"
 		if text != host {
 			gets += fmt.Sprintf(", '%s',", quoted(host))

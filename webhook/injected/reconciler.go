@@ -95,7 +95,7 @@ func otherSpec(e event.UpdateEvent) bool {
 }
 
 func (r *reconciler) ofService(ctx context.Context, o client.Object) []reconcile.Request {
-	return requests(r.World(ctx).IngressesTo(o.GetNamespace(), o.GetName()), intent.Marked)
+	return requests(r.World(ctx).IngressesTo(o.GetNamespace(), o.GetName()), marked)
 }
 
 func (r *reconciler) ofClass(ctx context.Context, o client.Object) []reconcile.Request {
@@ -125,7 +125,7 @@ func (r *reconciler) followPolicy(ctx context.Context, queue workqueue.TypedRate
 			ctrl.LoggerFrom(ctx).Error(err, "list the Ingresses after a change of the policy")
 			continue
 		}
-		for _, q := range requests(list, intent.Marked) {
+		for _, q := range requests(list, marked) {
 			queue.Add(q)
 		}
 	}
@@ -334,3 +334,5 @@ func note(ing *networkingv1.Ingress, todo map[string]*string) string {
 	}
 	return strings.Join(parts, "; ") + ", as its Services and the policy are now"
 }
+
+func marked(ing *networkingv1.Ingress) bool { return intent.Marked(ing) }
