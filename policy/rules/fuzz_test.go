@@ -86,21 +86,6 @@ func TestReviewRandom(t *testing.T) {
 	}
 }
 
-func BenchmarkReview(b *testing.B) {
-	for _, c := range cases(b) {
-		switch c.name {
-		case "ingress-external-name-port-name_clean", "ingress-preserve-host_fixed", "ingress-preserve-host_ratcheted",
-			"service-external-name-ip_clean", "endpoints-port-name_fixed", "endpointslice-port-name_clean":
-			b.Run(c.name, func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					All().Review(c.req)
-				}
-			})
-		}
-	}
-}
-
 // TestReviewOfManyPorts holds that an object as large as the API server lets it be costs no more than its length:
 // nothing limits the ports of a Service, and whoever may write one must not be able to stop the webhook.
 func TestReviewOfManyPorts(t *testing.T) {
