@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 )
 
 // Profile chooses the level of every rule that the policy does not name.
@@ -37,8 +38,40 @@ type Config struct {
 	ClusterDomain string
 	Addresses     Addresses
 	Slices        Slices
+	// Namespaces change the policy for some namespaces; [Config.For] is the policy in force in one.
+	Namespaces []Override
+	// Destinations are those of namespaces that no override gives others.
+	Destinations Destinations
+	Grants       []Grant
+	Hosts        []HostOwner
+	Exemptions   []Exemption
+	Ranges       Ranges
+	// ProxyNames are DNS names of the cluster's own proxies, in lower case, or "*.example.com" for all below one: an
+	// alias must not lead back to them.
+	ProxyNames []string
+	// ExternalIPs are the addresses that a Service may have in spec.externalIPs.
+	ExternalIPs []netip.Prefix
+	Classes     []Class
+	// Inject lists what may be injected, of Injections.
+	Inject []string
 	// Generation identifies the text that this was parsed from: a short hash.
 	Generation string
+
+	// A flat policy is one of [Config.For]: origins tells which override said a level.
+	flat          bool
+	origins       map[string]string
+	profileOrigin string
+	scoped        scoped
+}
+
+// clone is a shallow copy without what was derived.
+func (c *Config) clone() *Config {
+	return &Config{
+		Profile: c.Profile, Rules: c.Rules, ClusterDomain: c.ClusterDomain, Addresses: c.Addresses, Slices: c.Slices,
+		Namespaces: c.Namespaces, Destinations: c.Destinations, Grants: c.Grants, Hosts: c.Hosts, Exemptions: c.Exemptions,
+		Ranges: c.Ranges, ProxyNames: c.ProxyNames, ExternalIPs: c.ExternalIPs, Classes: c.Classes, Inject: c.Inject,
+		Generation: c.Generation, origins: c.origins, profileOrigin: c.profileOrigin,
+	}
 }
 
 // Slices says which Endpoints drawbridge turns into EndpointSlices.
@@ -67,6 +100,7 @@ func DefaultConfig() *Config {
 		// Patroni and the operator of Zalando keep the Endpoints of a database's leader, the operator of Prometheus
 		// those of the kubelets: the names are what their clients send as User-Agent.
 		Slices:     Slices{Scope: SlicesAll, ForeignManagers: []string{"Patroni", "postgres-operator", "PrometheusOperator"}},
+		Inject:     slices.Clone(Injections),
 		Generation: "default",
 	}
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +18,9 @@ type Index struct {
 	slices    map[key][]*discoveryv1.EndpointSlice
 	inSpace   map[string][]*corev1.Service
 	ingresses map[key][]*networkingv1.Ingress // by backend
+	hosts     map[string][]*networkingv1.Ingress
+	spaces    map[string]*corev1.Namespace
+	owners    Owners
 }
 
 type key struct{ namespace, name string }
@@ -33,6 +37,8 @@ func NewIndex(objects ...Object) *Index {
 		slices:    map[key][]*discoveryv1.EndpointSlice{},
 		inSpace:   map[string][]*corev1.Service{},
 		ingresses: map[key][]*networkingv1.Ingress{},
+		hosts:     map[string][]*networkingv1.Ingress{},
+		spaces:    map[string]*corev1.Namespace{},
 	}
 	lastSlice := map[key]*discoveryv1.EndpointSlice{}
 	lastIngress := map[key]*networkingv1.Ingress{}
@@ -49,29 +55,41 @@ func NewIndex(objects ...Object) *Index {
 			lastIngress[k] = o
 		case *networkingv1.IngressClass:
 			x.classes[o.Name] = o
+		case *corev1.Namespace:
+			x.spaces[o.Name] = o
+		case *corev1.Node, *networkingv1.ServiceCIDR:
+			x.owners.Replace(nil, o)
 		}
 	}
 	for k, o := range x.services {
 		x.inSpace[k.namespace] = append(x.inSpace[k.namespace], o)
+		x.owners.Replace(nil, o)
 	}
 	for k, o := range lastIngress {
 		for _, k.name = range ServicesOf(o) {
 			x.ingresses[k] = append(x.ingresses[k], o)
 		}
+		for _, host := range HostsOf(o) {
+			x.hosts[host] = append(x.hosts[host], o)
+		}
 	}
 	for k, o := range lastSlice {
 		k.name = o.Labels[discoveryv1.LabelServiceName]
 		x.slices[k] = append(x.slices[k], o)
+		x.owners.Replace(nil, o)
 	}
 	sortByName(x.inSpace)
 	sortByName(x.ingresses)
 	sortByName(x.slices)
+	sortByName(x.hosts)
 	return x
 }
 
 func sortByName[K comparable, T Object](lists map[K][]T) {
 	for _, list := range lists {
-		slices.SortFunc(list, func(a, b T) int { return cmp.Compare(a.GetName(), b.GetName()) })
+		slices.SortFunc(list, func(a, b T) int {
+			return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+		})
 	}
 }
 
@@ -96,6 +114,17 @@ func (x *Index) EndpointSlices(namespace, service string) []*discoveryv1.Endpoin
 // Endpoints looks one up.
 func (x *Index) Endpoints(namespace, name string) *corev1.Endpoints {
 	return x.endpoints[key{namespace, name}]
+}
+
+// Namespace looks one up.
+func (x *Index) Namespace(name string) *corev1.Namespace { return x.spaces[name] }
+
+// IngressesOf lists those with a rule for the host, by namespace and name.
+func (x *Index) IngressesOf(host string) []*networkingv1.Ingress { return x.hosts[host] }
+
+// Owner is what of the cluster has an address, as its Services, slices, nodes and ServiceCIDRs tell.
+func (x *Index) Owner(namespace string, addr netip.Addr) (Owner, bool) {
+	return x.owners.Owner(namespace, addr)
 }
 
 // IngressClass looks one up.

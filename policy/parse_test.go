@@ -15,12 +15,15 @@ func knownRule(id string) bool {
 
 var comparePrefixes = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
 
+// ignored is what two policies of one meaning differ in.
+var ignored = cmp.Options{cmpopts.IgnoreFields(Config{}, "Generation"), cmpopts.IgnoreUnexported(Config{})}
+
 func TestDefaultYAML(t *testing.T) {
 	got, err := ParseConfig([]byte(DefaultYAML), knownRule)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(DefaultConfig(), got, cmpopts.IgnoreFields(Config{}, "Generation")); diff != "" {
+	if diff := cmp.Diff(DefaultConfig(), got, ignored); diff != "" {
 		t.Errorf("default.yaml says something else than DefaultConfig:\n%s", diff)
 	}
 	if got.Generation == DefaultConfig().Generation || len(got.Generation) != 12 {
@@ -59,7 +62,7 @@ func TestParseConfig(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 			continue
 		}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Config{}, "Generation"), comparePrefixes); diff != "" {
+		if diff := cmp.Diff(want, got, ignored, comparePrefixes); diff != "" {
 			t.Errorf("%q: -want +got\n%s", text, diff)
 		}
 	}

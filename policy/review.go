@@ -32,6 +32,14 @@ type Request struct {
 	Stored bool
 	// NoFix turns a finding that could be fixed into a warning.
 	NoFix bool
+	// User and Groups are who writes, empty where it is not known.
+	User   string
+	Groups []string
+	// Status tells that the status subresource is written: only the rules about it run then.
+	Status bool
+	// MayExempt tells whether the user may exempt an object from a Guard, by the right to `use` it. It is asked once for
+	// each Guard that would deny; nil means that he may not.
+	MayExempt func(rule string) bool
 }
 
 // Finding is one thing that a rule found, after policy.
@@ -41,11 +49,24 @@ type Finding struct {
 	Level Level
 	// Err holds field, kind, bad value and detail.
 	Err *field.Error
-	// Exempt tells that the object's author exempted it: it is reported and has no effect.
+	// Exempt tells that the object is exempted: it is reported and has no effect.
 	Exempt bool
+	// By tells who exempted it, and Reason why.
+	By     ExemptBy
+	Reason string
 	// Ratcheted tells that the object already had it before this update: it is warned of, no more.
 	Ratcheted bool
 }
+
+// ExemptBy says by what right a finding is exempt.
+type ExemptBy string
+
+// An author exempts by an annotation, the policy by its list of exemptions, a user by his right to use the rule.
+const (
+	ByAuthor ExemptBy = "author"
+	ByPolicy ExemptBy = "policy"
+	ByRight  ExemptBy = "right"
+)
 
 // Lengths in characters. An API server drops warnings that are long in sum, so that one finding stays within 256.
 const (
@@ -105,6 +126,8 @@ type Result struct {
 	Exempt []Finding
 	// Awaited is what might be mended once an object is known that is not yet. It is no finding.
 	Awaited []Awaited
+	// Policy is the policy in force in the object's namespace.
+	Policy *Config
 }
 
 // Awaited is a rule that could not judge an object it may mend, because another one is not known.
@@ -145,7 +168,8 @@ func (b Book) Review(req Request) Result {
 }
 
 func review[T Object](rules []Rule[T], object T, req Request) Result {
-	res := Result{Object: object}
+	req.Config = req.Config.For(object.GetNamespace(), req.World.Namespace)
+	res := Result{Object: object, Policy: req.Config}
 	var old T
 	hasOld := false
 	var none T
@@ -154,21 +178,30 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 	}
 	cur, copied := object, false
 	pass := func(r *Rule[T], obj, before T) Pass[T] {
-		p := Pass[T]{Object: obj, Old: before, World: req.World, Config: req.Config, Stored: req.Stored}
+		p := Pass[T]{Object: obj, Old: before, World: req.World, Config: req.Config, Stored: req.Stored, User: req.User}
 		r.Check(&p)
 		return p
 	}
 	run := func(r *Rule[T], obj, before T) []report[T] { return pass(r, obj, before).reports }
 	for i := range rules {
 		r := &rules[i]
+		if r.Status != req.Status {
+			continue
+		}
 		level := req.Config.Level(r.ID, r.Levels)
-		if level == Off {
+		mild := level
+		if r.Milder != (Levels{}) {
+			mild = req.Config.Level(r.ID, r.Milder)
+		}
+		if level == Off && mild == Off {
 			continue
 		}
 		judged := pass(r, cur, old)
 		reports := judged.reports
-		exempt := !r.Guard && strings.TrimSpace(cur.GetAnnotations()[AllowPrefix+r.ID]) != ""
-		if len(judged.awaits) > 0 && level == Fix && !exempt && !req.NoFix && Mendable(cur) {
+		by, reason := exempts(r, cur, req)
+		exempt := by != ""
+		mends := !req.NoFix && req.Config.Injects(r.Injects) && Mendable(cur)
+		if len(judged.awaits) > 0 && level == Fix && !exempt && mends {
 			var had []string
 			if hasOld {
 				had = pass(r, old, none).awaits
@@ -189,12 +222,19 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 		}
 		var left []report[T] // what the ratchet or a failed fix leaves to say
 		fixed := 0
+		asked, may := false, false
 		for _, rep := range reports {
 			f := Finding{Rule: r.ID, Level: level, Err: rep.err}
+			if rep.grade == milder {
+				f.Level = mild
+			}
+			if f.Level == Off {
+				continue
+			}
 			id := identity(rep.err)
 			switch {
 			case exempt:
-				f.Exempt = true
+				f.Exempt, f.By, f.Reason = true, by, reason
 				f.Level = Warn
 				res.Exempt = append(res.Exempt, f)
 				continue
@@ -202,18 +242,29 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 				had[id]--
 				f.Ratcheted = true
 				f.Level = Warn
-			case rep.mild:
+			case rep.grade == atMostWarn:
 				f.Level = Warn
-			case level == Fix && rep.fix == nil:
+			case f.Level == Fix && rep.fix == nil:
 				f.Level = r.unfixed()
-			case level == Fix && (req.NoFix || !Mendable(cur)):
+			case f.Level == Fix && !mends:
 				f.Level = Warn
-			case level == Fix:
+			case f.Level == Fix:
 				if !copied {
 					cur, copied = cur.DeepCopyObject().(T), true
 				}
 				rep.fix(cur)
 				fixed++
+			}
+			if f.Level == Deny && r.Guard && req.MayExempt != nil {
+				if !asked {
+					may, asked = req.MayExempt(r.ID), true
+				}
+				if may {
+					f.Exempt, f.By, f.Level = true, ByRight, Warn
+					res.Exempt = append(res.Exempt, f)
+					left = append(left, rep)
+					continue
+				}
 			}
 			switch f.Level {
 			case Deny:
@@ -241,7 +292,7 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 				continue
 			}
 			f := Finding{Rule: r.ID, Level: r.unfixed(), Err: rep.err}
-			if rep.mild {
+			if rep.grade == atMostWarn {
 				f.Level = Warn
 			}
 			if f.Level == Deny {
@@ -253,6 +304,19 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 	}
 	res.Object = cur
 	return res
+}
+
+// exempts tells by what right an object is exempt from a rule, empty where it is not.
+func exempts[T Object](r *Rule[T], o T, req Request) (by ExemptBy, reason string) {
+	if reason, ok := req.Config.Exempts(r.ID, o.GetNamespace(), req.User, req.Groups); ok {
+		return ByPolicy, reason
+	}
+	if annotations := o.GetAnnotations(); !r.Guard && len(annotations) > 0 {
+		if reason := strings.TrimSpace(annotations[AllowPrefix+r.ID]); reason != "" {
+			return ByAuthor, reason
+		}
+	}
+	return "", ""
 }
 
 // identity is what makes two findings of one rule the same across an update.

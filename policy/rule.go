@@ -81,10 +81,17 @@ type Rule[T Object] struct {
 	ID     string
 	Doc    Doc
 	Levels Levels
+	// Milder are the levels of what Pass.Mild reports; the zero value means Levels. A level that the policy names counts
+	// for both.
+	Milder Levels
 	// Unfixed is the level of a finding without a fix where the level in force is Fix; zero means Warn.
 	Unfixed Level
 	// Guard marks a risk rather than a mistake: an author can not exempt his own object from it.
 	Guard bool
+	// Status marks a rule that judges writes of the status subresource, and nothing else.
+	Status bool
+	// Injects is what its fixes write, one of Injections, so that the policy can forbid it; empty for what it can not.
+	Injects string
 	// Check reports findings on the Pass; it changes neither the object nor the World.
 	Check func(*Pass[T])
 }
@@ -101,16 +108,27 @@ type Pass[T Object] struct {
 	Config *Config
 	// Stored tells that the object is already in a cluster and who wrote it is not known.
 	Stored bool
+	// User is who writes, empty where it is not known.
+	User string
 
 	reports []report[T]
 	awaits  []string
 }
 
 type report[T Object] struct {
-	err  *field.Error
-	fix  func(T)
-	mild bool
+	err *field.Error
+	fix func(T)
+	// grade chooses among the levels of the rule.
+	grade grade
 }
+
+type grade uint8
+
+const (
+	asRule grade = iota
+	milder
+	atMostWarn
+)
 
 // Report adds a finding. fix mends a copy of the object in place: it sets an empty field or appends to a list, never
 // removes, reorders or overwrites what a person wrote, and leaves nothing for the rule to find. It is nil where no
@@ -121,7 +139,13 @@ func (p *Pass[T]) Report(err *field.Error, fix func(T)) {
 
 // Warn adds a finding that is at most a warning, whatever the level of its rule.
 func (p *Pass[T]) Warn(err *field.Error) {
-	p.reports = append(p.reports, report[T]{err: err, mild: true})
+	p.reports = append(p.reports, report[T]{err: err, grade: atMostWarn})
+}
+
+// Mild adds a finding whose level is that of Rule.Milder: what is a risk only together with something else, and is
+// therefore denied where the policy is strict.
+func (p *Pass[T]) Mild(err *field.Error, fix func(T)) {
+	p.reports = append(p.reports, report[T]{err: err, fix: fix, grade: milder})
 }
 
 // Await tells that the rule can not judge the object before another one is known, and that it might find something to
@@ -144,8 +168,11 @@ type Info struct {
 	Kinds   []string // the kinds of object that it judges
 	Doc     Doc
 	Levels  Levels
+	Milder  Levels // zero where the rule has one level
 	Unfixed Level
 	Guard   bool
+	Status  bool
+	Injects string
 }
 
 // Infos lists the rules of the book, one entry an ID, in the order of the book.
@@ -167,7 +194,8 @@ next:
 				continue next
 			}
 		}
-		infos = append(infos, Info{ID: r.ID, Kinds: []string{kind}, Doc: r.Doc, Levels: r.Levels, Unfixed: r.unfixed(), Guard: r.Guard})
+		infos = append(infos, Info{ID: r.ID, Kinds: []string{kind}, Doc: r.Doc, Levels: r.Levels, Milder: r.Milder,
+			Unfixed: r.unfixed(), Guard: r.Guard, Status: r.Status, Injects: r.Injects})
 	}
 	return infos
 }

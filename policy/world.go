@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -21,6 +23,13 @@ type World interface {
 	EndpointSlices(namespace, service string) []*discoveryv1.EndpointSlice
 	Endpoints(namespace, name string) *corev1.Endpoints
 	IngressClass(name string) *networkingv1.IngressClass
+	Namespace(name string) *corev1.Namespace
+	// IngressesOf lists the Ingresses of all namespaces with a rule for the host, in lower case, by namespace and name.
+	// A host that is not there has a wildcard where the Ingress has one: "*.example.com" is a host as any other.
+	IngressesOf(host string) []*networkingv1.Ingress
+	// Owner is what of the cluster has an address, other than pods of the given namespace; the zero Owner where nothing is
+	// known. known tells that an object told of this very address, and not of a range that it is in.
+	Owner(namespace string, addr netip.Addr) (o Owner, known bool)
 }
 
 // Nothing is a World that knows no object.
@@ -43,6 +52,26 @@ func (Nothing) Endpoints(string, string) *corev1.Endpoints { return nil }
 
 // IngressClass knows none.
 func (Nothing) IngressClass(string) *networkingv1.IngressClass { return nil }
+
+// Namespace knows none.
+func (Nothing) Namespace(string) *corev1.Namespace { return nil }
+
+// IngressesOf knows none.
+func (Nothing) IngressesOf(string) []*networkingv1.Ingress { return nil }
+
+// Owner knows none.
+func (Nothing) Owner(string, netip.Addr) (Owner, bool) { return Owner{}, false }
+
+// HostsOf lists the hosts of an Ingress's rules, in lower case, each once; "" for a rule without host. It is what
+// IngressesOf indexes by.
+func HostsOf(ing *networkingv1.Ingress) []string {
+	var hosts []string
+	for i := range ing.Spec.Rules {
+		hosts = append(hosts, strings.ToLower(ing.Spec.Rules[i].Host))
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
 
 // ServicesOf lists the names of the Services that are backends of an Ingress, each once: what IngressesTo indexes by.
 func ServicesOf(ing *networkingv1.Ingress) []string {
