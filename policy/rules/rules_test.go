@@ -1,14 +1,10 @@
 package rules
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,12 +16,8 @@ import (
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
 	"drawbridge.dev/drawbridge/policy"
@@ -33,101 +25,6 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden parts anew")
-
-// objects decodes a stream of YAML documents, strictly.
-func objects(t testing.TB, text string) []policy.Object {
-	t.Helper()
-	var list []policy.Object
-	docs := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
-	for {
-		doc, err := docs.Read()
-		if errors.Is(err, io.EOF) {
-			return list
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		var meta metav1.TypeMeta
-		if err := yaml.Unmarshal(doc, &meta); err != nil {
-			t.Fatalf("%v in:\n%s", err, doc)
-		}
-		o := map[string]policy.Object{
-			"Service": &corev1.Service{}, "Endpoints": &corev1.Endpoints{}, "EndpointSlice": &discoveryv1.EndpointSlice{},
-			"Ingress": &networkingv1.Ingress{}, "IngressClass": &networkingv1.IngressClass{},
-		}[meta.Kind]
-		if o == nil {
-			t.Fatalf("unknown kind %q", meta.Kind)
-		}
-		if err := yaml.UnmarshalStrict(doc, o); err != nil {
-			t.Fatalf("%v in:\n%s", err, doc)
-		}
-		list = append(list, o)
-	}
-}
-
-// testCase is one txtar file: world/*.yaml, object.yaml and perhaps old.yaml, policy.yaml and options (nofix, stored)
-// go in; findings and, where something was mended, mended.yaml and patch.json come out.
-type testCase struct {
-	name  string
-	path  string
-	ar    *txtar.Archive
-	world []policy.Object
-	req   policy.Request
-}
-
-func cases(t testing.TB) []testCase {
-	t.Helper()
-	paths, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no test cases: %v", err)
-	}
-	var list []testCase
-	for _, path := range paths {
-		ar, err := txtar.ParseFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := testCase{name: strings.TrimSuffix(filepath.Base(path), ".txtar"), path: path, ar: ar}
-		for _, f := range ar.Files {
-			text := string(f.Data)
-			switch {
-			case strings.HasPrefix(f.Name, "world/"):
-				c.world = append(c.world, objects(t, text)...)
-			case f.Name == "object.yaml":
-				c.req.Object = objects(t, text)[0]
-			case f.Name == "old.yaml":
-				c.req.Old = objects(t, text)[0]
-			case f.Name == "policy.yaml":
-				if c.req.Config, err = policy.ParseConfig(f.Data, Known); err != nil {
-					t.Fatalf("%s: %v", path, err)
-				}
-			case f.Name == "options":
-				c.req.NoFix = strings.Contains(text, "nofix")
-				c.req.Stored = strings.Contains(text, "stored")
-			case f.Name == "findings", f.Name == "mended.yaml", f.Name == "patch.json":
-			default:
-				t.Fatalf("%s: unknown part %s", path, f.Name)
-			}
-		}
-		if c.req.Object == nil {
-			t.Fatalf("%s: no object.yaml", path)
-		}
-		c.req.World = policy.NewIndex(c.world...)
-		list = append(list, c)
-	}
-	return list
-}
-
-// ruleOf is the rule that a test case is about: the longest ID that its name begins with.
-func ruleOf(name string) string {
-	best := ""
-	for _, i := range All().Infos() {
-		if strings.HasPrefix(name, i.ID) && len(i.ID) > len(best) {
-			best = i.ID
-		}
-	}
-	return best
-}
 
 func findings(res policy.Result) []policy.Finding {
 	return slices.Concat(res.Denied, res.Fixed, res.Warned, res.Exempt)
@@ -203,54 +100,6 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-	}
-}
-
-// TestCoverage holds that each rule has a case that denies or mends, a clean one, an exempted and a ratcheted one;
-// of a guard, one whose exemption does not count.
-func TestCoverage(t *testing.T) {
-	seen := map[string]map[string]bool{}
-	for _, i := range All().Infos() {
-		seen[i.ID] = map[string]bool{}
-	}
-	for _, c := range cases(t) {
-		id := ruleOf(c.name)
-		if id == "" {
-			t.Errorf("%s begins with no rule's ID", c.path)
-			continue
-		}
-		res := All().Review(c.req)
-		if len(findings(res)) == 0 {
-			seen[id]["clean"] = true
-		}
-		for _, f := range findings(res) {
-			switch {
-			case f.Rule != id:
-			case f.Exempt:
-				seen[id]["exempt"] = true
-			case f.Ratcheted:
-				seen[id]["ratcheted"] = true
-			case f.Level == policy.Deny || f.Level == policy.Fix:
-				seen[id]["found"] = true
-				if c.req.Object.GetAnnotations()[policy.AllowPrefix+id] != "" {
-					seen[id]["not exempt"] = true
-				}
-			}
-		}
-	}
-	for _, i := range All().Infos() {
-		want := []string{"found", "clean", "ratcheted", "exempt"}
-		if i.Guard {
-			want[3] = "not exempt"
-			if seen[i.ID]["exempt"] {
-				t.Errorf("%s is a guard and was exempted", i.ID)
-			}
-		}
-		for _, what := range want {
-			if !seen[i.ID][what] {
-				t.Errorf("%s: no test case is %s", i.ID, what)
-			}
-		}
 	}
 }
 
@@ -479,47 +328,6 @@ func checkSameUpstreams(t testing.TB, req policy.Request, mended policy.Object) 
 	}
 }
 
-// TestDocs holds that the examples of a rule are what they say: the bad one has the finding, the good one has none of
-// any rule.
-func TestDocs(t *testing.T) {
-	for _, i := range All().Infos() {
-		t.Run(i.ID, func(t *testing.T) {
-			d := i.Doc
-			for _, text := range []string{d.Summary, d.Why, d.Bad, d.Good, d.Since, d.Source} {
-				if text == "" {
-					t.Error("the text is not complete")
-				}
-			}
-			if !strings.Contains(d.Summary, " must ") || !strings.HasSuffix(d.Summary, ".") {
-				t.Errorf("the summary is no requirement: %s", d.Summary)
-			}
-			found, others := review(t, d.Bad, i.ID)
-			if found == 0 || others > 0 {
-				t.Errorf("the bad example has %d findings, and %d of other rules", found, others)
-			}
-			if found, others = review(t, d.Good, i.ID); found+others > 0 {
-				t.Errorf("the good example has %d findings, and %d of other rules", found, others)
-			}
-		})
-	}
-}
-
-func review(t *testing.T, text, id string) (found, others int) {
-	list := objects(t, text)
-	for _, o := range list {
-		res := All().Review(policy.Request{Object: o, World: policy.NewIndex(list...)})
-		for _, f := range findings(res) {
-			if f.Rule == id {
-				found++
-			} else {
-				others++
-				t.Log(f.Message())
-			}
-		}
-	}
-	return found, others
-}
-
 // TestNamesakes holds that each rule stands in the file of its ID, and that an ID names one requirement.
 func TestNamesakes(t *testing.T) {
 	ids := map[string]bool{}
@@ -546,38 +354,6 @@ func TestNamesakes(t *testing.T) {
 		if !ids[strings.TrimSuffix(f, ".go")] {
 			t.Errorf("%s is named like a rule that there is not", f)
 		}
-	}
-}
-
-// TestBook holds the levels that were decided.
-func TestBook(t *testing.T) {
-	want := map[string]string{
-		"service-external-name-ip": "deny, deny", "service-external-name-format": "deny, deny",
-		"service-external-name-target-port": "deny, deny", "ingress-external-name-port-name": "deny, deny",
-		"ingress-preserve-host": "fix, warn", "ingress-backend-protocol": "fix, warn",
-		"endpoints-port-name": "fix, deny", "endpointslice-port-name": "fix, deny",
-		"endpointslice-service-name": "deny, deny", "endpointslice-managed-by": "fix, warn",
-		"endpointslice-managed-by-reserved": "deny, deny guard",
-	}
-	got := map[string]string{}
-	for _, i := range All().Infos() {
-		text := fmt.Sprintf("%s, %s", i.Levels.Baseline, i.Unfixed)
-		if i.Guard {
-			text += " guard"
-		}
-		if i.Levels.Strict < i.Levels.Baseline {
-			t.Errorf("%s is milder under the strict profile", i.ID)
-		}
-		got[i.ID] = text
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	if !slices.Equal(All().Infos()[3].Kinds, []string{"Service", "Ingress"}) {
-		t.Errorf("the port name is held from both sides: %v", All().Infos()[3].Kinds)
-	}
-	if Known("no-such-rule") || !maps.Equal(want, got) {
-		t.Error("Known knows too much")
 	}
 }
 
