@@ -85,9 +85,9 @@ func groupOf(apiVersion string) string {
 func (f *File) readNode(d *document, index int, n, list *yaml.Node, meta typeMeta, depth int) {
 	if n.Kind != yaml.MappingNode {
 		if n.Kind == yaml.AliasNode {
-			f.fail(d, d.line(n), "", "an object must not be an alias", nil)
+			f.fail(d, d.position(n), "", "an object must not be an alias", nil)
 		} else if list != nil {
-			f.fail(d, d.line(n), "", "an item of a list must be an object", nil)
+			f.fail(d, d.position(n), "", "an item of a list must be an object", nil)
 		}
 		return
 	}
@@ -107,12 +107,12 @@ func (f *File) readNode(d *document, index int, n, list *yaml.Node, meta typeMet
 		return
 	}
 	if meta.apiVersion == "" {
-		f.fail(d, d.line(n), "apiVersion", fmt.Sprintf("must be set; %s is of '%s'", meta.kind, current[groups[meta.kind][0]]), nil)
+		f.fail(d, d.position(n), "apiVersion", fmt.Sprintf("must be set; %s is of '%s'", meta.kind, current[groups[meta.kind][0]]), nil)
 		return
 	}
 	r, ok := readers[meta]
 	if !ok {
-		f.fail(d, d.line(locate(n, "apiVersion")), "apiVersion",
+		f.fail(d, d.position(locate(n, "apiVersion")), "apiVersion",
 			fmt.Sprintf("'%s' has no %s that drawbridge reads; write '%s'", meta.apiVersion, meta.kind, current[group]), nil)
 		return
 	}
@@ -125,10 +125,10 @@ func (f *File) readList(d *document, index int, n *yaml.Node, item typeMeta, dep
 	case !ok || deref(items).Tag == "!!null":
 		return
 	case depth > 8:
-		f.fail(d, d.line(n), "items", "lists are nested too deep", nil)
+		f.fail(d, d.position(n), "items", "lists are nested too deep", nil)
 		return
 	case items.Kind != yaml.SequenceNode:
-		f.fail(d, d.line(items), "items", "must be a list", nil)
+		f.fail(d, d.position(items), "items", "must be a list", nil)
 		return
 	}
 	if item.kind == "" {
@@ -142,13 +142,13 @@ func (f *File) readList(d *document, index int, n *yaml.Node, item typeMeta, dep
 func (f *File) readObject(d *document, index int, n, list *yaml.Node, meta typeMeta, r reader) {
 	enc, nerr := encode(n, &f.expanded)
 	if nerr != nil {
-		f.fail(d, d.line(nerr.node), pathTo(n, nerr.node), nerr.detail, nil)
+		f.fail(d, d.position(nerr.node), pathTo(n, nerr.node), nerr.detail, nil)
 		return
 	}
 	bad := false
 	for _, dup := range enc.dups {
 		bad = true
-		f.fail(d, d.line(dup.node), pathTo(n, dup.node), dup.detail, nil)
+		f.fail(d, d.position(dup.node), pathTo(n, dup.node), dup.detail, nil)
 	}
 	fresh := r.fresh()
 	strict, err := kjson.UnmarshalStrict(enc.buf, fresh, kjson.DisallowUnknownFields)
@@ -157,7 +157,7 @@ func (f *File) readObject(d *document, index int, n, list *yaml.Node, meta typeM
 		if node == nil {
 			node = n
 		}
-		f.fail(d, d.line(node), pathTo(n, node), detail, err)
+		f.fail(d, d.position(node), pathTo(n, node), detail, err)
 		return
 	}
 	for _, e := range strict {
@@ -166,7 +166,7 @@ func (f *File) readObject(d *document, index int, n, list *yaml.Node, meta typeM
 		if fe, ok := e.(kjson.FieldError); ok {
 			path = fe.FieldPath()
 		}
-		f.fail(d, d.line(locate(n, path)), path, "unknown field", e)
+		f.fail(d, d.position(locate(n, path)), path, "unknown field", e)
 	}
 	if bad {
 		return

@@ -162,12 +162,42 @@ func (d *document) yamlError(err error) *parseError {
 	return &parseError{line, detail}
 }
 
-// line is the line of the file that a node stands on.
-func (d *document) line(n *yaml.Node) int {
+// position is where a node stands in the file.
+func (d *document) position(n *yaml.Node) Position {
 	if n == nil || n.Line == 0 {
-		return d.firstLine
+		return Position{d.firstLine, 1}
 	}
-	return d.firstLine + d.lines.userLine(n.Line) - 1
+	return Position{d.firstLine + d.lines.userLine(n.Line) - 1, n.Column + d.lines.lead(n.Line)}
+}
+
+// maxSpanColumn bounds the search for the end of a field in its line, which is as long as the line.
+const maxSpanColumn = 4096
+
+// spanEnd is the end of a field that begins at from: of its value where that is on the same line, else of its name.
+func (d *document) spanEnd(at, value *yaml.Node, from Position) Position {
+	if at.Column > maxSpanColumn || value.Column > maxSpanColumn {
+		return Position{}
+	}
+	e := &editor{d: d}
+	start, err := d.offset(at)
+	if err != nil {
+		return Position{}
+	}
+	end := -1
+	if value.Line == at.Line && (value.Kind == yaml.ScalarNode || value.Kind == yaml.AliasNode) {
+		if _, to, err := e.span(value); err == nil {
+			end = to
+		}
+	}
+	if end < start && at.Kind == yaml.ScalarNode {
+		if _, to, err := e.span(at); err == nil {
+			end = to
+		}
+	}
+	if end <= start || end-start > 2*maxSpanColumn || bytes.ContainsAny(d.text[start:end], "\r\n") {
+		return Position{}
+	}
+	return Position{from.Line, from.Column + utf8.RuneCount(d.text[start:end])}
 }
 
 // offset is the offset of a node in the document's text.
@@ -185,6 +215,7 @@ type lineTable struct {
 	text   []byte
 	starts []int
 	user   []int // the line by newlines alone, where it differs from the index anywhere; else nil
+	leads  []int // how many characters of the same line by newlines stand before, where user is set
 
 	memoLine, memoColumn, memoOffset int
 }
@@ -217,8 +248,22 @@ func newLineTable(text []byte) *lineTable {
 	}
 	if odd {
 		t.user = user
+		t.leads = make([]int, len(user))
+		for i := 1; i < len(user); i++ {
+			if user[i] == user[i-1] {
+				t.leads[i] = t.leads[i-1] + utf8.RuneCount(text[t.starts[i-1]:t.starts[i]])
+			}
+		}
 	}
 	return t
+}
+
+// lead is how many characters stand before a line in the line that an editor shows.
+func (t *lineTable) lead(line int) int {
+	if line < 1 || line > len(t.leads) {
+		return 0
+	}
+	return t.leads[line-1]
 }
 
 func (t *lineTable) userLine(line int) int {

@@ -186,7 +186,7 @@ func Errors(files []*File) []*Error {
 		all = append(all, f.Errors...)
 	}
 	slices.SortStableFunc(all, func(a, b *Error) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+		return cmp.Or(cmp.Compare(a.File, b.File), a.compare(b.Position))
 	})
 	return all
 }

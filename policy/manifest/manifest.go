@@ -12,6 +12,7 @@ package manifest
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -89,18 +90,40 @@ type Object struct {
 // Line is the line of a field in the whole file, from 1. path is spelled as field.Path spells it, for the current
 // version of the API whatever the text has; the line of a field that is not there is that of its nearest parent, and
 // that of the empty path is where the object begins.
-func (o *Object) Line(path string) int {
+func (o *Object) Line(path string) int { return o.Position(path).Line }
+
+// Position is a place in a file, both counted from 1. A column counts characters, of which a tab is one, as the position
+// that editors are told does. Column is 0 where only the line is known, and both are where the whole file is meant.
+type Position struct{ Line, Column int }
+
+// Position is where Line is, with its column: of the field's name, or of the item's first character.
+func (o *Object) Position(path string) Position {
+	from, _ := o.Span(path)
+	return from
+}
+
+// Span is the stretch of text that names a field and says its value, as far as it is on one line; to is behind its last
+// character, and zero where the end is not known. The field is found as Line finds it.
+func (o *Object) Span(path string) (from, to Position) {
 	if o.Legacy {
 		path = legacyPath(path)
 	}
-	return o.doc.line(locate(o.node, path))
+	at, value := locateValue(o.node, path)
+	from = o.doc.position(at)
+	if at == o.node {
+		return from, Position{}
+	}
+	return from, o.doc.spanEnd(at, value, from)
+}
+
+func (p Position) compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column))
 }
 
 // Error tells what can not be read, or not be edited, and where.
 type Error struct {
 	File string
-	// Line is 0 where the whole file is meant.
-	Line int
+	Position
 	// Field is a field's path, empty where no field is meant.
 	Field  string
 	Detail string
@@ -108,13 +131,16 @@ type Error struct {
 	Err error
 }
 
-// Error is one line: file, line, field, what is wrong.
+// Error is one line: file, line and column, field, what is wrong.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.File != "" {
 		b.WriteString(e.File)
 		if e.Line > 0 {
 			fmt.Fprintf(&b, ":%d", e.Line)
+			if e.Column > 0 {
+				fmt.Fprintf(&b, ":%d", e.Column)
+			}
 		}
 		b.WriteString(": ")
 	}
@@ -145,7 +171,7 @@ func Read(name string, source []byte, opts Options) *File {
 	for i, d := range f.docs {
 		f.readDocument(d, i)
 	}
-	slices.SortStableFunc(f.Errors, func(a, b *Error) int { return cmp.Compare(a.Line, b.Line) })
+	slices.SortStableFunc(f.Errors, func(a, b *Error) int { return a.compare(b.Position) })
 	return f
 }
 
@@ -156,11 +182,11 @@ func (f *File) readDocument(d *document, index int) {
 	defer func() {
 		if r := recover(); r != nil {
 			f.Objects, f.Passed, f.Errors = f.Objects[:objects], passed, f.Errors[:errs]
-			f.fail(d, d.firstLine, "", fmt.Sprintf("can not be read: %v", r), nil)
+			f.fail(d, Position{Line: d.firstLine}, "", fmt.Sprintf("can not be read: %v", r), nil)
 		}
 	}()
 	if err := d.parse(); err != nil {
-		f.fail(d, err.line, "", err.detail, nil)
+		f.fail(d, Position{Line: err.line}, "", err.detail, nil)
 		return
 	}
 	for _, root := range d.roots {
@@ -168,14 +194,26 @@ func (f *File) readDocument(d *document, index int) {
 	}
 }
 
-func (f *File) fail(d *document, line int, field, detail string, err error) {
-	f.Errors = append(f.Errors, &Error{File: f.Name, Line: line, Field: field, Detail: detail, Err: err})
+func (f *File) fail(d *document, at Position, field, detail string, err error) {
+	f.Errors = append(f.Errors, &Error{File: f.Name, Position: at, Field: field, Detail: detail, Err: err})
 	d.failed = true
 }
 
-// OneLine makes text that came from a file or its name fit to print: nothing in it ends the line, moves the cursor
-// or turns the direction of writing.
+// ciCommand is what CI systems take for a command to them wherever it stands in a line: '##[' of GitHub Actions, which
+// has ActionCommand.TryParse look for it anywhere, and '##vso[' and '##teamcity[' of others.
+var ciCommand = regexp.MustCompile(`(?i)#(#[a-z]*\[)`)
+
+// OneLine makes text that came from a file or its name fit to print: nothing in it ends the line, moves the cursor,
+// turns the direction of writing, or is a command to the CI system that runs drawbridge.
 func OneLine(s string) string {
+	s = ciCommand.ReplaceAllString(oneLine(s), "# $1")
+	if t := strings.TrimLeft(s, " "); strings.HasPrefix(t, "::") {
+		return ": " + t[1:]
+	}
+	return s
+}
+
+func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r < ' ', r >= 0x7f && r < 0xa0, r == 0x2028, r == 0x2029:

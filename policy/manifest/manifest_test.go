@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -98,7 +99,11 @@ func TestRead(t *testing.T) {
 			}
 			fmt.Fprintf(&b, "  %s\n", text)
 			for _, p := range strings.Fields(string(section(a, "paths"))) {
-				fmt.Fprintf(&b, "  line %d %s\n", o.Line(p), p)
+				from, to := o.Span(p)
+				if from != o.Position(p) || from.Line != o.Line(p) || to != (Position{}) && (to.Line != from.Line || to.Column <= from.Column) {
+					t.Errorf("%s spans %v to %v", p, from, to)
+				}
+				fmt.Fprintf(&b, "  %d:%d %q %s\n", from.Line, from.Column, shown(input(a), from, to), p)
 			}
 		}
 		for _, e := range f.Errors {
@@ -107,6 +112,16 @@ func TestRead(t *testing.T) {
 		fmt.Fprintf(&b, "passed: %d\n", f.Passed)
 		return []txtar.File{{Name: "got", Data: []byte(b.String())}}
 	})
+}
+
+// shown is the text of a span, as an editor that is told line and column would select it.
+func shown(text []byte, from, to Position) string {
+	line := strings.Split(strings.TrimPrefix(string(text), string(bom)), "\n")[from.Line-1]
+	runes := []rune(strings.TrimSuffix(line, "\r"))
+	if to == (Position{}) {
+		return string(runes[from.Column-1:min(len(runes), from.Column)]) + "..."
+	}
+	return string(runes[from.Column-1 : to.Column-1])
 }
 
 // Each archive of testdata/mend holds a text, a JSON merge patch for some of its objects, by kind and name, and the
@@ -286,8 +301,17 @@ func FuzzRead(f *testing.F) {
 		lines := bytes.Count(in, []byte("\n")) + 1
 		for _, o := range file.Objects {
 			for _, p := range []string{"", "spec", "metadata.annotations[a/b]", "spec.rules[0].http.paths[1].backend.service.port", "]["} {
-				if n := o.Line(p); n < 1 || n > lines {
+				from, to := o.Span(p)
+				if n := from.Line; n < 1 || n > lines {
 					t.Errorf("line %d of %d", n, lines)
+					continue
+				}
+				length := utf8.RuneCount(bytes.Split(bytes.TrimPrefix(in, bom), []byte("\n"))[from.Line-1])
+				if from.Column < 1 || from.Column > length+1 {
+					t.Errorf("column %d of %d", from.Column, length)
+				}
+				if to != (Position{}) && (to.Line != from.Line || to.Column <= from.Column || to.Column > length+1) {
+					t.Errorf("from %v to %v in a line of %d", from, to, length)
 				}
 			}
 		}
@@ -391,7 +415,7 @@ func TestErrorIsOneSafeLine(t *testing.T) {
 	if len(f.Errors) != 1 {
 		t.Fatalf("%d errors", len(f.Errors))
 	}
-	if got := f.Errors[0].Error(); strings.ContainsAny(got, "\x1b\n\u202e") || !strings.Contains(got, "unknown field") || !strings.Contains(got, ":3: ") {
+	if got := f.Errors[0].Error(); strings.ContainsAny(got, "\x1b\n\u202e") || !strings.Contains(got, "unknown field") || !strings.Contains(got, ":3:1: ") {
 		t.Errorf("%q", got)
 	}
 }

@@ -103,7 +103,7 @@ func (f *File) finish(e *editor, d *document, targets []target) ([]byte, *Error)
 	}
 	out, err := e.apply()
 	if err != nil {
-		return nil, &Error{File: f.Name, Line: d.firstLine, Detail: "can not be mended: " + err.Error()}
+		return nil, &Error{File: f.Name, Position: Position{Line: d.firstLine}, Detail: "can not be mended: " + err.Error()}
 	}
 	if err := f.verify(d, out, targets); err != nil {
 		return nil, err
@@ -114,11 +114,11 @@ func (f *File) finish(e *editor, d *document, targets []target) ([]byte, *Error)
 // verify holds an edited document against what it must say.
 func (f *File) verify(d *document, text []byte, targets []target) *Error {
 	fail := func(why string) *Error {
-		line := d.firstLine
+		at := Position{Line: d.firstLine}
 		if len(targets) > 0 {
-			line = targets[0].object.Line("")
+			at = targets[0].object.Position("")
 		}
-		return &Error{File: f.Name, Line: line, Detail: "can not be mended in this text: " + why}
+		return &Error{File: f.Name, Position: at, Detail: "can not be mended in this text: " + why}
 	}
 	again := Read(f.Name, text, f.opts)
 	if len(again.docs) != 1 || len(again.Errors) > 0 || len(again.Objects) != len(targets) {
@@ -171,7 +171,7 @@ func sameJSON(a, b policy.Object) bool {
 }
 
 func (f *File) editError(o *Object, n *yaml.Node, detail string) *Error {
-	return &Error{File: f.Name, Line: o.doc.line(n), Field: pathTo(o.node, n), Detail: "can not be mended: " + detail}
+	return &Error{File: f.Name, Position: o.doc.position(n), Field: pathTo(o.node, n), Detail: "can not be mended: " + detail}
 }
 
 // upgrade writes the legacy objects of a document as networking.k8s.io/v1 and reads it again.

@@ -303,12 +303,19 @@ func deref(n *yaml.Node) *yaml.Node {
 // list. Where the path leads on past the text it is the last node on the way. Keys are compared as the text has them,
 // so that dots and brackets in the name of an annotation do no harm.
 func locate(n *yaml.Node, path string) *yaml.Node {
-	at := n
+	at, _ := locateValue(n, path)
+	return at
+}
+
+// locateValue gives the node that locate does and the value of the last field on the way, which is the same node where
+// it is an item of a list.
+func locateValue(n *yaml.Node, path string) (at, value *yaml.Node) {
+	at = n
 	rest := path
 	for rest != "" {
 		if n.Kind == yaml.AliasNode {
 			// The text stands where the anchor is, but the person meant this place.
-			return at
+			return at, n
 		}
 		rest = strings.TrimPrefix(rest, ".")
 		var found bool
@@ -318,20 +325,20 @@ func locate(n *yaml.Node, path string) *yaml.Node {
 		case yaml.SequenceNode:
 			end := strings.IndexByte(rest, ']')
 			if end < 2 || rest[0] != '[' {
-				return at
+				return at, n
 			}
 			i, err := strconv.Atoi(rest[1:end])
 			if err != nil || i < 0 || i >= len(n.Content) {
-				return at
+				return at, n
 			}
 			n, rest, found = n.Content[i], rest[end+1:], true
 			at = n
 		}
 		if !found {
-			return at
+			return at, n
 		}
 	}
-	return at
+	return at, n
 }
 
 // step finds the longest key of a mapping that the path goes on with, bare or in brackets.
