@@ -107,7 +107,7 @@ func PlacesOf(o Object) []Places {
 		if o.AddressType == discoveryv1.AddressTypeFQDN {
 			break
 		}
-		apiServer := o.Namespace == "default" && o.Labels[discoveryv1.LabelServiceName] == "kubernetes"
+		apiServer := o.Namespace == "default" && o.Name == "kubernetes"
 		pods := o.Labels[discoveryv1.LabelManagedBy] == ManagedByPods
 		var addresses []string
 		for i := range o.Endpoints {

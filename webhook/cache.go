@@ -18,6 +18,8 @@ func CacheOptions() map[client.Object]cache.ByObject {
 		&discoveryv1.EndpointSlice{}: {Transform: strip(nil)},
 		&networkingv1.Ingress{}:      {Transform: strip(nil)},
 		&networkingv1.IngressClass{}: {Transform: strip(nil)},
+		&corev1.Namespace{}:          {Transform: strip(nil)},
+		&corev1.Node{}:               {Transform: addressesOf},
 	}
 }
 
@@ -48,4 +50,14 @@ func writersOf(o client.Object) []metav1.ManagedFieldsEntry {
 		return nil
 	}
 	return o.GetManagedFields()
+}
+
+// addressesOf keeps of a node what tells whose an address is.
+func addressesOf(in any) (any, error) {
+	if n, ok := in.(*corev1.Node); ok {
+		n.ObjectMeta = metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion}
+		n.Spec = corev1.NodeSpec{PodCIDRs: n.Spec.PodCIDRs}
+		n.Status = corev1.NodeStatus{Addresses: n.Status.Addresses}
+	}
+	return in, nil
 }

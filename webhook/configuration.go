@@ -16,6 +16,8 @@ import (
 type Failures struct {
 	Mutate                                     admissionregistrationv1.FailurePolicyType
 	Service, Ingress, Endpoints, EndpointSlice admissionregistrationv1.FailurePolicyType // of /validate
+	// ServiceStatus is of writes to the status of Services, which come from the controllers of load balancers.
+	ServiceStatus admissionregistrationv1.FailurePolicyType
 }
 
 // DefaultFailures lets mutation and endpoints pass: an unmended object still gets judged, and the control plane must be
@@ -25,6 +27,7 @@ func DefaultFailures() Failures {
 		Mutate:  admissionregistrationv1.Ignore,
 		Service: admissionregistrationv1.Fail, Ingress: admissionregistrationv1.Fail,
 		Endpoints: admissionregistrationv1.Ignore, EndpointSlice: admissionregistrationv1.Ignore,
+		ServiceStatus: admissionregistrationv1.Ignore,
 	}
 }
 
@@ -79,13 +82,15 @@ func Configurations(o ConfigurationOptions) (*admissionregistrationv1.MutatingWe
 		ObjectMeta: *meta.DeepCopy(),
 	}
 	for _, k := range []struct {
-		kind, group, resource string
-		failure               admissionregistrationv1.FailurePolicyType
+		kind, path, group, resource string
+		failure                     admissionregistrationv1.FailurePolicyType
 	}{
-		{"service", corev1.GroupName, "services", o.Failures.Service},
-		{"endpoints", corev1.GroupName, "endpoints", o.Failures.Endpoints},
-		{"endpointslice", discoveryv1.GroupName, "endpointslices", o.Failures.EndpointSlice},
-		{"ingress", networkingv1.GroupName, "ingresses", o.Failures.Ingress},
+		{"service", "service", corev1.GroupName, "services", o.Failures.Service},
+		{"endpoints", "endpoints", corev1.GroupName, "endpoints", o.Failures.Endpoints},
+		{"endpointslice", "endpointslice", discoveryv1.GroupName, "endpointslices", o.Failures.EndpointSlice},
+		{"ingress", "ingress", networkingv1.GroupName, "ingresses", o.Failures.Ingress},
+		// A status is judged and never mended.
+		{"servicestatus", "service", corev1.GroupName, "services/status", o.Failures.ServiceStatus},
 	} {
 		rules := []admissionregistrationv1.RuleWithOperations{{
 			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
@@ -94,23 +99,28 @@ func Configurations(o ConfigurationOptions) (*admissionregistrationv1.MutatingWe
 				Scope: new(admissionregistrationv1.NamespacedScope),
 			},
 		}}
-		mutating.Webhooks = append(mutating.Webhooks, admissionregistrationv1.MutatingWebhook{
-			Name:                    k.kind + ".mutate.drawbridge.dev",
-			ClientConfig:            o.client("/mutate/" + k.kind),
-			Rules:                   rules,
-			FailurePolicy:           new(o.Failures.Mutate),
-			MatchPolicy:             new(admissionregistrationv1.Equivalent),
-			NamespaceSelector:       o.namespaces(),
-			ObjectSelector:          &metav1.LabelSelector{},
-			SideEffects:             new(admissionregistrationv1.SideEffectClassNone),
-			TimeoutSeconds:          new(o.TimeoutSeconds),
-			AdmissionReviewVersions: []string{"v1"},
-			ReinvocationPolicy:      new(admissionregistrationv1.IfNeededReinvocationPolicy),
-			MatchConditions:         o.conditions(k.kind),
-		})
+		status := strings.HasSuffix(k.resource, "/status")
+		if status {
+			rules[0].Operations = rules[0].Operations[1:] // a status comes by updates only
+		} else {
+			mutating.Webhooks = append(mutating.Webhooks, admissionregistrationv1.MutatingWebhook{
+				Name:                    k.kind + ".mutate.drawbridge.dev",
+				ClientConfig:            o.client("/mutate/" + k.path),
+				Rules:                   rules,
+				FailurePolicy:           new(o.Failures.Mutate),
+				MatchPolicy:             new(admissionregistrationv1.Equivalent),
+				NamespaceSelector:       o.namespaces(),
+				ObjectSelector:          &metav1.LabelSelector{},
+				SideEffects:             new(admissionregistrationv1.SideEffectClassNone),
+				TimeoutSeconds:          new(o.TimeoutSeconds),
+				AdmissionReviewVersions: []string{"v1"},
+				ReinvocationPolicy:      new(admissionregistrationv1.IfNeededReinvocationPolicy),
+				MatchConditions:         o.conditions(k.kind),
+			})
+		}
 		validating.Webhooks = append(validating.Webhooks, admissionregistrationv1.ValidatingWebhook{
 			Name:                    k.kind + ".validate.drawbridge.dev",
-			ClientConfig:            o.client("/validate/" + k.kind),
+			ClientConfig:            o.client("/validate/" + k.path),
 			Rules:                   rules,
 			FailurePolicy:           new(k.failure),
 			MatchPolicy:             new(admissionregistrationv1.Equivalent),

@@ -39,7 +39,8 @@ type handler[T policy.Object] struct {
 // warning, a line in the log and a metric instead.
 func (h *handler[T]) Handle(ctx context.Context, req admission.Request) (resp admission.Response) {
 	switch {
-	case req.Operation != admissionv1.Create && req.Operation != admissionv1.Update, req.SubResource != "":
+	case req.Operation != admissionv1.Create && req.Operation != admissionv1.Update,
+		req.SubResource != "" && (req.SubResource != "status" || h.mend):
 		return admission.Allowed("")
 	}
 	start := time.Now()
@@ -77,7 +78,10 @@ func (h *handler[T]) review(ctx context.Context, req admission.Request) (admissi
 		return admission.Response{}, fmt.Errorf("decode object: %w", err)
 	}
 	config := h.options.Policy()
-	request := policy.Request{Object: object, Config: config, NoFix: !h.mend, World: h.options.World(ctx)}
+	request := policy.Request{
+		Object: object, Config: config, NoFix: !h.mend, World: h.options.World(ctx), Status: req.SubResource == "status",
+		User: req.UserInfo.Username, Groups: req.UserInfo.Groups, MayExempt: h.options.mayExempt(ctx, req),
+	}
 	var old T
 	if req.Operation == admissionv1.Update {
 		if old, err = h.decode(req.OldObject.Raw, req.Namespace); err != nil {
@@ -99,7 +103,7 @@ func (h *handler[T]) review(ctx context.Context, req admission.Request) (admissi
 		return resp, nil
 	}
 	if !h.mend {
-		resp.Warnings = warnings(spared(result.Warned, req.UserInfo.Username))
+		resp.Warnings = append(rightWarnings(result.Exempt), warnings(spared(result.Warned, req.UserInfo.Username))...)
 		return resp, nil
 	}
 	result.Object = mark(result, request.Old)

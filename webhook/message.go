@@ -22,6 +22,18 @@ func warnings(found []policy.Finding) []string { return lines(found, "") }
 // fixWarnings tells the author what was changed in what he applied.
 func fixWarnings(fixed []policy.Finding) []string { return lines(fixed, "fixed: ") }
 
+// rightWarnings tell a user what only his right to exempt let pass: he may not know that he has it, and what judges
+// stored objects does not know who wrote them.
+func rightWarnings(exempt []policy.Finding) []string {
+	var by []policy.Finding
+	for _, f := range exempt {
+		if f.By == policy.ByRight {
+			by = append(by, f)
+		}
+	}
+	return lines(by, "exempted by your right to use the rule: ")
+}
+
 // lines makes a warning of each finding: one line, because a newline makes the API server drop it without a word, and
 // not longer than what it promises to pass on.
 func lines(found []policy.Finding, prefix string) []string {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -28,6 +29,8 @@ type Options struct {
 	World func(context.Context) policy.World
 	// Metrics may be shared with a World.
 	Metrics *Metrics
+	// Authorize asks the API server what a user may do; nil means that nobody may exempt from a Guard.
+	Authorize func(context.Context, *authorizationv1.SubjectAccessReview) error
 }
 
 // Registrar is the part of a webhook server that Register needs.

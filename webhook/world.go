@@ -11,6 +11,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -25,31 +27,45 @@ const (
 	readsPerReview = 32
 	// readsAtOnce bounds live reads of all reviews together.
 	readsAtOnce = 64
-	// byService is the index of EndpointSlices by namespace and Service.
+	// byService is the index of EndpointSlices and Ingresses by namespace and Service, byHost that of Ingresses by host.
 	byService = "drawbridge.dev/service"
+	byHost    = "drawbridge.dev/host"
+
+	serviceCIDR = "ServiceCIDR"
 )
 
 // Cluster is the World of a cluster: informers, and for a name that they miss one live read. `kubectl apply` of a
 // Service and its Ingress in one file is faster than a watch.
 type Cluster struct {
 	informers map[string]toolscache.SharedIndexInformer
-	reader    client.Reader
-	metrics   *Metrics
-	slots     chan struct{}
+	// owners follows the informers that tell whose an address is; told are its registrations with them.
+	owners  policy.Owners
+	told    []toolscache.ResourceEventHandlerRegistration
+	reader  client.Reader
+	metrics *Metrics
+	slots   chan struct{}
 }
 
 // NewCluster registers informers for every kind that reviews read. It must be called before the cache starts:
 // a cache waits only for the informers that it knows of by then. reader reads the API server itself, not the cache;
-// metrics may be nil.
-func NewCluster(ctx context.Context, c cache.Cache, reader client.Reader, metrics *Metrics) (*Cluster, error) {
+// mapper tells which kinds the API server has; metrics may be nil.
+func NewCluster(ctx context.Context, c cache.Cache, reader client.Reader, mapper meta.RESTMapper, metrics *Metrics) (*Cluster, error) {
 	w := &Cluster{
 		informers: map[string]toolscache.SharedIndexInformer{},
 		reader:    reader, metrics: metrics, slots: make(chan struct{}, readsAtOnce),
 	}
-	for kind, object := range map[string]client.Object{
+	kinds := map[string]client.Object{
 		"Service": &corev1.Service{}, "Endpoints": &corev1.Endpoints{}, "EndpointSlice": &discoveryv1.EndpointSlice{},
 		"Ingress": &networkingv1.Ingress{}, "IngressClass": &networkingv1.IngressClass{},
-	} {
+		"Namespace": &corev1.Namespace{}, "Node": &corev1.Node{},
+	}
+	// Clusters before 1.33 have no ServiceCIDR of version v1; there the addresses of the Services themselves must do.
+	if _, err := mapper.RESTMapping(schema.GroupKind{Group: networkingv1.GroupName, Kind: serviceCIDR}, "v1"); err == nil {
+		kinds[serviceCIDR] = &networkingv1.ServiceCIDR{}
+	} else if !meta.IsNoMatchError(err) {
+		return nil, fmt.Errorf("ask the API server for its kinds: %w", err)
+	}
+	for kind, object := range kinds {
 		informer, err := c.GetInformer(ctx, object, cache.BlockUntilSynced(false))
 		if err != nil {
 			return nil, fmt.Errorf("watch %s: %w", kind, err)
@@ -71,19 +87,31 @@ func NewCluster(ctx context.Context, c cache.Cache, reader client.Reader, metric
 	if err != nil {
 		return nil, fmt.Errorf("index EndpointSlices by Service: %w", err)
 	}
-	err = w.informers["Ingress"].AddIndexers(toolscache.Indexers{byService: func(o any) ([]string, error) {
-		ing, ok := o.(*networkingv1.Ingress)
-		if !ok {
-			return nil, nil
-		}
-		keys := policy.ServicesOf(ing)
-		for i := range keys {
-			keys[i] = ing.Namespace + "/" + keys[i]
-		}
-		return keys, nil
-	}})
+	err = w.informers["Ingress"].AddIndexers(toolscache.Indexers{
+		byService: func(o any) ([]string, error) {
+			ing, ok := o.(*networkingv1.Ingress)
+			if !ok {
+				return nil, nil
+			}
+			keys := policy.ServicesOf(ing)
+			for i := range keys {
+				keys[i] = ing.Namespace + "/" + keys[i]
+			}
+			return keys, nil
+		},
+		byHost: func(o any) ([]string, error) {
+			ing, ok := o.(*networkingv1.Ingress)
+			if !ok {
+				return nil, nil
+			}
+			return policy.HostsOf(ing), nil
+		},
+	})
 	if err != nil {
-		return nil, fmt.Errorf("index Ingresses by Service: %w", err)
+		return nil, fmt.Errorf("index Ingresses by Service and host: %w", err)
+	}
+	if err := w.learn(); err != nil {
+		return nil, err
 	}
 	return w, nil
 }
@@ -92,6 +120,11 @@ func NewCluster(ctx context.Context, c cache.Cache, reader client.Reader, metric
 func (w *Cluster) HasSynced() bool {
 	for _, informer := range w.informers {
 		if !informer.HasSynced() {
+			return false
+		}
+	}
+	for _, told := range w.told {
+		if !told.HasSynced() {
 			return false
 		}
 	}
@@ -154,7 +187,9 @@ func list[T client.Object](v *view, kind, index, key string) []T {
 			out = append(out, t)
 		}
 	}
-	slices.SortFunc(out, func(a, b T) int { return cmp.Compare(a.GetName(), b.GetName()) })
+	slices.SortFunc(out, func(a, b T) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+	})
 	return out
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -169,12 +170,15 @@ func (o *managerOptions) run(ctx context.Context, config *rest.Config) error {
 		return err
 	}
 	metrics := webhook.NewMetrics(ctrlmetrics.Registry)
-	world, err := webhook.NewCluster(ctx, mgr.GetCache(), mgr.GetAPIReader(), metrics)
+	world, err := webhook.NewCluster(ctx, mgr.GetCache(), mgr.GetAPIReader(), mgr.GetRESTMapper(), metrics)
 	if err != nil {
 		return err
 	}
 	webhook.Register(mgr.GetWebhookServer(), webhook.Options{
 		Book: rules.All(), Policy: current.Current, World: world.For, Metrics: metrics,
+		Authorize: func(ctx context.Context, review *authorizationv1.SubjectAccessReview) error {
+			return mgr.GetClient().Create(ctx, review)
+		},
 	})
 	if err := slices.Setup(mgr, current.Current, current.Changed()); err != nil {
 		return fmt.Errorf("set up the generator of EndpointSlices: %w", err)

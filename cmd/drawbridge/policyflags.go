@@ -44,9 +44,7 @@ func (p *policyFlags) config() (*policy.Config, error) {
 	switch profile := policy.Profile(p.profile); profile {
 	case "":
 	case policy.Baseline, policy.Strict:
-		changed := *config
-		changed.Profile = profile
-		config = &changed
+		config = config.WithProfile(profile)
 	default:
 		return nil, usageErrorf("--profile must be '%s' or '%s', not '%s'", policy.Baseline, policy.Strict, p.profile)
 	}

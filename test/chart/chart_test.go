@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -188,6 +189,7 @@ func TestWebhooksAreThoseOfTheProgram(t *testing.T) {
 			Mutate:  admissionregistrationv1.Fail,
 			Service: admissionregistrationv1.Ignore, Ingress: admissionregistrationv1.Ignore,
 			Endpoints: admissionregistrationv1.Fail, EndpointSlice: admissionregistrationv1.Fail,
+			ServiceStatus: admissionregistrationv1.Fail,
 		},
 		ExcludedUsers:      []string{"system:serviceaccount:operators:*", "o'brien", `DOMAIN\user`, `say "hi"`},
 		ExcludedNamespaces: []string{"playground", "kube-system"},
@@ -262,7 +264,7 @@ func TestPolicy(t *testing.T) {
 				t.Fatal(err)
 			}
 			want.Generation = got.Generation
-			if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b policy.Addresses) bool {
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(policy.Config{}), cmp.Comparer(func(a, b policy.Addresses) bool {
 				return slices.Equal(a.Allowed, b.Allowed) && slices.Equal(a.Forbidden, b.Forbidden)
 			})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -384,6 +386,7 @@ func TestPermissions(t *testing.T) {
 			{APIGroups: []string{""}, Resources: []string{"endpoints"}, Verbs: []string{"patch"}},
 			{APIGroups: []string{""}, Resources: []string{"endpoints/finalizers"}, Verbs: []string{"update"}},
 			{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses"}, Verbs: []string{"patch"}},
+			{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
 			{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
 		},
 		"Role drawbridge-manager": {
@@ -392,7 +395,7 @@ func TestPermissions(t *testing.T) {
 			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"drawbridge-manager"}, Verbs: []string{"get", "update", "patch"}},
 		},
 		"ClusterRole drawbridge-proxy": {
-			{APIGroups: []string{""}, Resources: []string{"services", "nodes", "secrets"}, Verbs: read},
+			{APIGroups: []string{""}, Resources: []string{"services", "namespaces", "nodes", "secrets"}, Verbs: read},
 			{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: read},
 			{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses", "ingressclasses", "servicecidrs"}, Verbs: read},
 			{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},

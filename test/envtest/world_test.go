@@ -59,7 +59,7 @@ spec: {controller: drawbridge.dev/ingress}
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := webhook.NewCluster(t.Context(), c, cluster.Client(t), webhook.NewMetrics(registry))
+	w, err := webhook.NewCluster(t.Context(), c, cluster.Client(t), cluster.Client(t).RESTMapper(), webhook.NewMetrics(registry))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ drawbridge_live_reads_total{kind="Service",result="found"} 1
 	}
 
 	// An API server that does not answer costs a review a second, whatever it asks for.
-	stuck, err := webhook.NewCluster(t.Context(), mustCache(t, cluster), slow{}, nil)
+	stuck, err := webhook.NewCluster(t.Context(), mustCache(t, cluster), slow{}, cluster.Client(t).RESTMapper(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,12 @@ the reasons for each field stand there.
       name: drawbridge-webhook
       namespace: {{ .root.Release.Namespace }}
       port: 443
-      path: /{{ .path }}/{{ .kind }}
+      path: /{{ .path }}/{{ trimSuffix "status" .kind }}
   rules:
     - apiGroups: [{{ get (dict "endpointslice" "discovery.k8s.io" "ingress" "networking.k8s.io") .kind | quote }}]
       apiVersions: [v1]
-      resources: [{{ get (dict "service" "services" "endpoints" "endpoints" "endpointslice" "endpointslices" "ingress" "ingresses") .kind }}]
-      operations: [CREATE, UPDATE]
+      resources: [{{ get (dict "service" "services" "servicestatus" "services/status" "endpoints" "endpoints" "endpointslice" "endpointslices" "ingress" "ingresses") .kind }}]
+      operations: [{{ if ne .kind "servicestatus" }}CREATE, {{ end }}UPDATE]
       scope: Namespaced
   failurePolicy: {{ .failure }}
   matchPolicy: Equivalent
