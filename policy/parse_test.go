@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -68,18 +69,21 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
+// columns are what TestMistakes is about.
+var columns = regexp.MustCompile(`, column \d+`)
+
 func TestParseConfigRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                       "policy: is empty; must begin with 'version: 1'",
 		"# nothing\n":            "policy: is empty; must begin with 'version: 1'",
-		"profile: strict":        "policy: `version` is missing: write 'version: 1'",
+		"profile: strict":        "policy: line 1: `version` is missing: write 'version: 1'",
 		"version: 2":             "policy: line 1: `version`: is 2; must be 1, the only one there is",
 		"version: '1'":           "policy: line 1: `version`: must be the number 1",
 		"version: 1.0":           "policy: line 1: `version`: must be the number 1",
 		"version:":               "policy: line 1: `version`: must be the number 1",
 		"- version: 1":           "policy: line 1: the policy: must be a mapping of keys to values",
 		"version: 1\n---\na: b":  "policy: line 2: a second document: there must be one only",
-		"version: 1\nprofil: x":  "policy: line 2: unknown key 'profil': must be one of 'addresses', 'clusterDomain', 'profile', 'rules', 'slices', 'version'",
+		"version: 1\nprofil: x":  "policy: line 2: unknown key 'profil': must be 'profile'",
 		"version: 1\nProfile: x": "policy: line 2: unknown key 'Profile'",
 		"Version: 1":             "policy: line 1: unknown key 'Version'",
 		"version: 1\nprofile: baseline\nprofile: strict":                   "policy: line 3: `profile`: stands on line 2 already; write it once",
@@ -98,13 +102,13 @@ func TestParseConfigRefuses(t *testing.T) {
 		"version: 1\nclusterDomain: cluster.local.":                        "policy: line 2: `clusterDomain`: 'cluster.local.' must be",
 		"version: 1\nclusterDomain: ''":                                    "policy: line 2: `clusterDomain`: '' must be",
 		"version: 1\naddresses: {allowed: 10.0.0.0/8}":                     "policy: line 2: `addresses.allowed`: must be a list",
-		"version: 1\naddresses: {allow: []}":                               "policy: line 2: unknown key 'addresses.allow': must be one of 'allowed', 'forbidden'",
+		"version: 1\naddresses: {allow: []}":                               "policy: line 2: unknown key 'addresses.allow': must be 'allowed'",
 		"version: 1\naddresses:\n  allowed:\n  - 10.0.0.0/8\n  - 10.1.2.3": "policy: line 5: `addresses.allowed[1]`: '10.1.2.3' must be a CIDR; write '10.1.2.3/32'",
 		"version: 1\naddresses:\n  forbidden: ['::1']":                     "`addresses.forbidden[0]`: '::1' must be a CIDR; write '::1/128'",
 		"version: 1\naddresses:\n  forbidden: [10.1.2.3/8]":                "'10.1.2.3/8' has bits set behind the mask; write '10.0.0.0/8'",
 		"version: 1\naddresses:\n  forbidden: ['::ffff:10.0.0.0/104']":     "'::ffff:10.0.0.0/104' must be written as IPv4",
 		"version: 1\naddresses:\n  forbidden: [everything]":                "'everything' must be a CIDR such as '192.0.2.0/24'",
-		"version: 1\naddresses:\n  forbidden: [~]":                         "policy: line 3: `addresses.forbidden`: an empty item; must be a string",
+		"version: 1\naddresses:\n  forbidden: [~]":                         "policy: line 3: `addresses.forbidden[0]`: an empty item; must be a string",
 		"version: 1\nslices:\n  scope: some":                               "policy: line 3: `slices.scope`: unknown scope 'some': must be 'all', 'ingress', 'annotated' or 'off'",
 		"version: 1\nslices:\n  scope: ''":                                 "policy: line 3: `slices.scope`: unknown scope ''",
 		"version: 1\nslices:\n  foreignManagers: ['']":                     "policy: line 3: `slices.foreignManagers[0]`: must be the name of a field manager",
@@ -119,8 +123,8 @@ func TestParseConfigRefuses(t *testing.T) {
 			t.Errorf("%q is read as %+v", text, got)
 			continue
 		}
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q:\n%v, want\n%s", text, err, want)
+		if got := columns.ReplaceAllString(err.Error(), ""); !strings.Contains(got, want) {
+			t.Errorf("%q:\n%v, want\n%s", text, got, want)
 		}
 	}
 }
