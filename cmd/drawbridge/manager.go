@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -35,6 +36,7 @@ import (
 	"drawbridge.dev/drawbridge/policy/rules"
 	"drawbridge.dev/drawbridge/render/slices"
 	"drawbridge.dev/drawbridge/webhook"
+	"drawbridge.dev/drawbridge/webhook/audit"
 	"drawbridge.dev/drawbridge/webhook/injected"
 )
 
@@ -49,6 +51,9 @@ type managerOptions struct {
 	policyName     string
 	leaderElect    bool
 	shutdownDelay  time.Duration
+	auditInterval  time.Duration
+	auditReports   bool
+	exempt         []string
 }
 
 func newManagerCommand() *cobra.Command {
@@ -57,7 +62,12 @@ func newManagerCommand() *cobra.Command {
 		Use:   "manager",
 		Short: "Judge and mend objects as they are applied, and generate EndpointSlices",
 		Long: `Runs the admission webhook, on every replica, and, on the one that holds the Lease drawbridge-manager, the generator
-of EndpointSlices and the keeper of injected annotations, which follow their Services. The policy is read from a ConfigMap and followed as it changes.
+of EndpointSlices, the keeper of injected annotations, which follow their Services, and the audit of what is stored. The
+policy is read from a ConfigMap and followed as it changes.
+
+The audit judges everything that the cluster holds, and changes nothing: on start, as the policy changes and every
+--audit-interval. What it finds shows as the metrics drawbridge_audit_*, as Events on the objects, and as Reports of
+openreports.io where that API is installed; 'drawbridge audit' shows the same to a person.
 
 The serving certificate is read from tls.crt and tls.key in --cert-dir, and read again when they change.`,
 		Example: `  # In a cluster, as the chart runs it
@@ -67,6 +77,9 @@ The serving certificate is read from tls.crt and tls.key in --cert-dir, and read
   drawbridge manager --kubeconfig ~/.kube/config --cert-dir ./tls --leader-elect=false`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.auditInterval != 0 && o.auditInterval < minAuditInterval {
+				return usageErrorf("--audit-interval must be %s or more, or 0 for no audit, not %s", minAuditInterval, o.auditInterval)
+			}
 			config, err := clusterConfig(kubeconfigPath(cmd))
 			if err != nil {
 				return err
@@ -87,9 +100,15 @@ The serving certificate is read from tls.crt and tls.key in --cert-dir, and read
 	f.StringVar(&o.namespace, "namespace", "drawbridge-system", "namespace of the policy and the Lease")
 	f.StringVar(&o.policyName, "policy-configmap", "drawbridge-policy", "ConfigMap whose key policy.yaml is the policy")
 	f.BoolVar(&o.leaderElect, "leader-elect", true, "generate EndpointSlices and keep annotations only while holding the Lease drawbridge-manager")
+	f.DurationVar(&o.auditInterval, "audit-interval", 10*time.Minute, "time between two audits of what is stored, 10s or more; 0 for none")
+	f.BoolVar(&o.auditReports, "audit-reports", true, "write Reports of what the audit finds where the API openreports.io/v1alpha1 is installed")
+	f.StringSliceVar(&o.exempt, "exempt-namespaces", nil, "namespaces that the webhook configurations leave out, and the audit with them, beside kube-system and --namespace")
 	f.DurationVar(&o.shutdownDelay, "shutdown-delay", 5*time.Second, "time between reporting not ready and closing the webhook")
 	return cmd
 }
+
+// minAuditInterval keeps the audit from running all the time.
+const minAuditInterval = 10 * time.Second
 
 // errNoCluster tells that neither a file nor a pod names a cluster.
 var errNoCluster = errors.New("there is no cluster to work with: name one with --kubeconfig")
@@ -183,16 +202,25 @@ func (o *managerOptions) run(ctx context.Context, config *rest.Config) error {
 	if err := slices.Setup(mgr, current.Current, current.Changed()); err != nil {
 		return fmt.Errorf("set up the generator of EndpointSlices: %w", err)
 	}
+	read := func() *policy.Config {
+		if !loaded() {
+			return nil // the default might inject, or blame, what the policy has off
+		}
+		return current.Current()
+	}
 	if err := injected.Setup(mgr, injected.Options{
-		Book: rules.All(), World: world.For, Changed: current.Changed(),
-		Policy: func() *policy.Config {
-			if !loaded() {
-				return nil // the default might inject what the policy has off
-			}
-			return current.Current()
-		},
+		Book: rules.All(), World: world.For, Changed: current.Changed(), Policy: read,
 	}); err != nil {
 		return fmt.Errorf("set up the keeper of injected annotations: %w", err)
+	}
+	if o.auditInterval > 0 {
+		if err := audit.Setup(mgr, audit.Options{
+			Book: rules.All(), Policy: read, Ready: world.HasSynced, Objects: world.Objects, World: world.Cached,
+			Changed: current.Changed(), Interval: o.auditInterval, Reports: o.auditReports, Registry: ctrlmetrics.Registry,
+			Exempt: append([]string{metav1.NamespaceSystem, o.namespace}, o.exempt...),
+		}); err != nil {
+			return fmt.Errorf("set up the audit: %w", err)
+		}
 	}
 
 	ready := func(r *http.Request) error {
