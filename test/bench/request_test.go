@@ -1,4 +1,3 @@
-// Package bench measures what a request costs, side by side with the least that it could cost.
 package bench
 
 import (
