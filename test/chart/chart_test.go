@@ -291,6 +291,8 @@ func TestSchemaRefuses(t *testing.T) {
 		"an unknown key of the policy":       "policy: {exemptions: []}",
 		"a common label that selectors need": "commonLabels: {app.kubernetes.io/name: other}",
 		"a duration of words":                "certificate: {duration: a while}",
+		"an audit all the time":              "manager: {audit: {interval: 5s}}",
+		"an audit every number":              "manager: {audit: {interval: 60}}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := template(t, values)
@@ -388,6 +390,7 @@ func TestPermissions(t *testing.T) {
 			{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses"}, Verbs: []string{"patch"}},
 			{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
 			{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+			{APIGroups: []string{"openreports.io"}, Resources: []string{"reports"}, Verbs: []string{"get", "list", "create", "patch", "delete"}},
 		},
 		"Role drawbridge-manager": {
 			{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{"drawbridge-policy"}, Verbs: read},
@@ -426,6 +429,42 @@ func TestPermissions(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// What the chart says of the audit and of namespaces without admission reaches the program; without an audit, and
+// without Reports, the right to write them is not granted.
+func TestAudit(t *testing.T) {
+	for name, tc := range map[string]struct {
+		values string
+		args   []string
+		grants bool
+	}{
+		"as it is":            {"", []string{"--audit-interval=10m", "--audit-reports=true"}, true},
+		"with exemptions":     {"webhook: {exemptNamespaces: [a, b]}", []string{"--audit-interval=10m", "--audit-reports=true", "--exempt-namespaces=a,b"}, true},
+		"without Reports":     {"manager: {audit: {interval: 1h30m, reports: false}}", []string{"--audit-interval=1h30m", "--audit-reports=false"}, false},
+		"without":             {"manager: {audit: {interval: 0}}", []string{"--audit-interval=0", "--audit-reports=true"}, false},
+		"without, as a word":  {`manager: {audit: {interval: "0"}}`, []string{"--audit-interval=0", "--audit-reports=true"}, false},
+		"every eleven second": {"manager: {audit: {interval: 11s}}", []string{"--audit-interval=11s", "--audit-reports=true"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := render(t, tc.values)
+			var args []string
+			for _, arg := range get[*appsv1.Deployment](r, "drawbridge-manager").Spec.Template.Spec.Containers[0].Args {
+				if strings.HasPrefix(arg, "--audit") || strings.HasPrefix(arg, "--exempt") {
+					args = append(args, arg)
+				}
+			}
+			if diff := cmp.Diff(tc.args, args); diff != "" {
+				t.Errorf("arguments (-want +got):\n%s", diff)
+			}
+			grants := slices.ContainsFunc(get[*rbacv1.ClusterRole](r, "drawbridge-manager").Rules, func(rule rbacv1.PolicyRule) bool {
+				return slices.Contains(rule.APIGroups, "openreports.io")
+			})
+			if grants != tc.grants {
+				t.Errorf("grants to write Reports: %t", grants)
+			}
+		})
 	}
 }
 
