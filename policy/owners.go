@@ -199,7 +199,7 @@ func (x *Owners) Owner(namespace string, addr netip.Addr) (o Owner, known bool) 
 func strongest(list []claim, namespace string) Owner {
 	var best Owner
 	for _, c := range list {
-		if c.Kind > best.Kind && (c.Kind != OwnerPod || c.Namespace != namespace) {
+		if c.Kind > best.Kind && (c.Kind != OwnerPod || c.Namespace == "" || c.Namespace != namespace) {
 			best = c.Owner
 		}
 	}

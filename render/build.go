@@ -29,6 +29,9 @@ type Options struct {
 	Classes []string
 	// Classless serves Ingresses without a class too.
 	Classless bool
+	// Owner tells what of the cluster has an address, as [policy.World] has it; nil where nothing is known. It may
+	// change between two builds: [Snapshot.TouchedByOwners] tells what is to be built anew then.
+	Owner func(namespace string, addr netip.Addr) (policy.Owner, bool)
 }
 
 // Build makes the model of everything that a snapshot serves. Problems are sorted, each once.

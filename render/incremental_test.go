@@ -3,6 +3,7 @@ package render_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"drawbridge.dev/drawbridge/policy"
@@ -115,7 +117,17 @@ func (w world) object(t *testing.T) policy.Object {
 		fill(t, secret)
 		return secret
 	}
-	if w.IntN(4) > 0 {
+	switch w.IntN(8) {
+	case 0:
+		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name: pick(w, "one", "two"), Labels: pick(w, nil, map[string]string{"tier": "strict"}),
+		}}
+	case 1, 2:
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: pick(w, "n", "m")}}
+		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: pick(w, "192.0.2.1", "192.0.2.2", "203.0.113.1")}}
+		node.Spec.PodCIDRs = pick(w, nil, []string{"192.0.2.2/31"})
+		return node
+	case 3, 4, 5:
 		return w.object(t)
 	}
 	ic := &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: pick(w, "drawbridge", "mine")}}
@@ -133,6 +145,11 @@ func TestIncremental(t *testing.T) {
 			t.Run(fmt.Sprintf("%s-%d", level, seed), func(t *testing.T) {
 				config := policy.DefaultConfig()
 				config.Rules = map[string]policy.Level{"endpointslice-service-name": level}
+				strict, err := labels.Parse("tier=strict")
+				if err != nil {
+					t.Fatal(err)
+				}
+				config.Namespaces = []policy.Override{{Labels: strict, Profile: policy.Strict, Rules: map[string]policy.Level{"endpointslice-address": policy.Warn}}}
 				incremental(t, world{rand.New(rand.NewPCG(seed, 7))}, render.Options{Book: rules.All(), Config: config})
 			})
 		}
@@ -142,9 +159,13 @@ func TestIncremental(t *testing.T) {
 func incremental(t *testing.T, w world, o render.Options) {
 	type id struct{ kind, namespace, name string }
 	objects := map[id]policy.Object{}
+	var owners policy.Owners
+	o.Owner = owners.Owner
+	var learned []netip.Prefix // whose owners changed since the last update
 	s := render.NewSnapshot()
 	kept := render.NewIncremental(s, o)
 	var early *render.Snapshot
+	earlyOptions := o
 	var earlyModel model.Model
 	var touched render.Touched
 	served, problems := 0, 0
@@ -153,10 +174,23 @@ func incremental(t *testing.T, w world, o render.Options) {
 		obj := w.object(t)
 		n := id{kindOf(obj), obj.GetNamespace(), obj.GetName()}
 		var u render.Touched
+		for _, o := range []policy.Object{objects[n], obj} {
+			if o == nil {
+				continue
+			}
+			for _, p := range policy.PlacesOf(o) {
+				learned = append(learned, p.Prefixes...)
+				for _, a := range p.Addrs {
+					learned = append(learned, netip.PrefixFrom(a, a.BitLen()))
+				}
+			}
+		}
 		if w.IntN(4) == 0 {
+			owners.Replace(objects[n], nil)
 			delete(objects, n)
 			s, u = s.Without(n.kind, n.namespace, n.name)
 		} else {
+			owners.Replace(objects[n], obj)
 			objects[n] = obj
 			s, u = s.With(obj)
 		}
@@ -164,8 +198,9 @@ func incremental(t *testing.T, w world, o render.Options) {
 		if w.IntN(3) == 0 {
 			continue
 		}
+		touched = touched.Merge(s.TouchedByOwners(learned))
 		changed := kept.Update(s, touched)
-		touched = render.Touched{}
+		touched, learned = render.Touched{}, nil
 
 		var list []policy.Object
 		for _, o := range objects {
@@ -195,9 +230,15 @@ func incremental(t *testing.T, w world, o render.Options) {
 		problems += len(wantProblems)
 		if step > 100 && early == nil {
 			early, earlyModel = s, want
+			// Whose an address is is no part of a snapshot: it must be as it was.
+			var then policy.Owners
+			for _, o := range list {
+				then.Replace(nil, o)
+			}
+			earlyOptions.Owner = then.Owner
 		}
 	}
-	if m, _ := render.Build(early, o); !reflect.DeepEqual(m, earlyModel) {
+	if m, _ := render.Build(early, earlyOptions); !reflect.DeepEqual(m, earlyModel) {
 		t.Error("a snapshot changed after it was made")
 	}
 	if served < 50 || problems < 50 {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -43,7 +42,7 @@ func (b *builder) ingress(n name) *ingress {
 		return in
 	}
 	in.served = true
-	res := b.review(in.object, ingressWorld{snapshot: b.snapshot})
+	res := b.review(in.object, ingressWorld{around{b: b}})
 	in.object = res.Object.(*networkingv1.Ingress)
 	in.denied = denialsOf(res.Denied)
 	var known bool
@@ -190,19 +189,4 @@ func (d *denials) of(field string) []string {
 		list = append(list, d.parts[rule]...)
 	}
 	return append(list, d.parts[field]...)
-}
-
-// ingressWorld is what an Ingress is judged by: the Services that it names, and its class. What touches hosts rests
-// on it.
-type ingressWorld struct {
-	policy.Nothing
-	snapshot *Snapshot
-}
-
-func (w ingressWorld) Service(namespace, service string) *corev1.Service {
-	return w.snapshot.Service(namespace, service)
-}
-
-func (w ingressWorld) IngressClass(class string) *networkingv1.IngressClass {
-	return w.snapshot.IngressClass(class)
 }

@@ -2,6 +2,7 @@ package render
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -17,8 +18,8 @@ import (
 // touches. It is a [policy.World]. It is never changed: [Snapshot.With] and [Snapshot.Without] give the next one and
 // copy only what differs. The objects in it are shared and must not be changed either.
 //
-// It keeps Ingresses, IngressClasses, Services, EndpointSlices, Secrets of type kubernetes.io/tls, and Endpoints;
-// every other object is passed over. Endpoints are there for the World alone: routes are made of EndpointSlices.
+// It keeps Ingresses, IngressClasses, Services, EndpointSlices, Secrets of type kubernetes.io/tls, Namespaces, and
+// Endpoints; every other object is passed over. Endpoints are there for the World alone: routes are made of EndpointSlices.
 type Snapshot struct {
 	ingresses table[name, *networkingv1.Ingress]
 	classes   table[name, *networkingv1.IngressClass]
@@ -26,14 +27,16 @@ type Snapshot struct {
 	slices    table[name, *discoveryv1.EndpointSlice]
 	secrets   table[name, *corev1.Secret]
 	endpoints table[name, *corev1.Endpoints]
+	spaces    table[name, *corev1.Namespace]
 
-	byHost      index[string] // Ingresses by the host of a rule, in lower case and not otherwise checked
-	byService   index[name]   // Ingresses by backend
-	bySecret    index[name]   // Ingresses by TLS Secret
-	sliceOf     index[name]   // slices by Service; its Name is empty where the label is
-	servicesIn  index[string] // Services by namespace
-	ingressesIn index[string] // Ingresses by namespace
-	defaults    index[bool]   // Ingresses with a default backend, under true
+	byHost      index[string]     // Ingresses by the host of a rule, in lower case and not otherwise checked
+	byService   index[name]       // Ingresses by backend
+	bySecret    index[name]       // Ingresses by TLS Secret
+	sliceOf     index[name]       // slices by Service; its Name is empty where the label is
+	servicesIn  index[string]     // Services by namespace
+	ingressesIn index[string]     // Ingresses by namespace
+	defaults    index[bool]       // Ingresses with a default backend, under true
+	byAddress   index[netip.Addr] // slices by the addresses in them, but those that the control plane makes of pods
 }
 
 var _ policy.World = (*Snapshot)(nil)
@@ -69,6 +72,7 @@ func empty() *Snapshot {
 		slices:    newTable[name, *discoveryv1.EndpointSlice](),
 		secrets:   newTable[name, *corev1.Secret](),
 		endpoints: newTable[name, *corev1.Endpoints](),
+		spaces:    newTable[name, *corev1.Namespace](),
 
 		byHost:      newIndex[string](),
 		byService:   newIndex[name](),
@@ -77,6 +81,7 @@ func empty() *Snapshot {
 		servicesIn:  newIndex[string](),
 		ingressesIn: newIndex[string](),
 		defaults:    newIndex[bool](),
+		byAddress:   newIndex[netip.Addr](),
 	}
 }
 
@@ -100,6 +105,8 @@ func NewSnapshot(objects ...policy.Object) *Snapshot {
 			}
 		case *corev1.Endpoints:
 			s.endpoints.put(n, o)
+		case *corev1.Namespace:
+			s.spaces.put(name{Name: o.Name}, o)
 		}
 	}
 	for n, ing := range s.ingresses.all {
@@ -123,6 +130,9 @@ func NewSnapshot(objects ...policy.Object) *Snapshot {
 	}
 	for n, slice := range s.slices.all {
 		s.sliceOf.gather(serviceOf(slice), n)
+		for addr := range addressesOf(slice) {
+			s.byAddress.gather(addr, n)
+		}
 	}
 	s.byHost.sort()
 	s.byService.sort()
@@ -131,6 +141,7 @@ func NewSnapshot(objects ...policy.Object) *Snapshot {
 	s.servicesIn.sort()
 	s.ingressesIn.sort()
 	s.defaults.sort()
+	s.byAddress.sort()
 	return s
 }
 
@@ -163,6 +174,7 @@ func (s *Snapshot) With(obj policy.Object) (*Snapshot, Touched) {
 			next.sliceOf.remove(serviceOf(old), n)
 		}
 		next.sliceOf.add(svc, n)
+		replace(&next.byAddress, n, addressesOf(s.slices.get(n)), addressesOf(o))
 		next.slices.set(n, o)
 		return &next, touched
 	case *corev1.Secret:
@@ -174,12 +186,19 @@ func (s *Snapshot) With(obj policy.Object) (*Snapshot, Touched) {
 	case *corev1.Endpoints:
 		next.endpoints.set(n, o)
 		return &next, Touched{}
+	case *corev1.Namespace:
+		old := s.spaces.get(name{Name: o.Name})
+		next.spaces.set(name{Name: o.Name}, o)
+		if old != nil && maps.Equal(old.Labels, o.Labels) || old == nil && len(o.Labels) == 0 {
+			return &next, Touched{}
+		}
+		return &next, next.touchedBy(next.ingressesIn.get(o.Name))
 	}
 	return s, Touched{}
 }
 
 // Without is the snapshot without the object of that kind ("Ingress", "IngressClass", "Service", "EndpointSlice",
-// "Secret" or "Endpoints") and name; the snapshot itself where it holds none.
+// "Secret", "Namespace" or "Endpoints") and name; the snapshot itself where it holds none.
 func (s *Snapshot) Without(kind, namespace, objectName string) (*Snapshot, Touched) {
 	n := name{Namespace: namespace, Name: objectName}
 	next := *s
@@ -207,6 +226,7 @@ func (s *Snapshot) Without(kind, namespace, objectName string) (*Snapshot, Touch
 			svc := serviceOf(old)
 			next.slices.del(n)
 			next.sliceOf.remove(svc, n)
+			replace(&next.byAddress, n, addressesOf(old), nil)
 			return &next, next.touchedBySlice(svc)
 		}
 	case "Secret":
@@ -218,6 +238,12 @@ func (s *Snapshot) Without(kind, namespace, objectName string) (*Snapshot, Touch
 		if s.endpoints.get(n) != nil {
 			next.endpoints.del(n)
 			return &next, Touched{}
+		}
+	case "Namespace":
+		n.Namespace = ""
+		if s.spaces.get(n) != nil {
+			next.spaces.del(n)
+			return &next, next.touchedBy(next.ingressesIn.get(objectName))
 		}
 	}
 	return s, Touched{}

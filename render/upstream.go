@@ -30,7 +30,7 @@ func (b *builder) service(n name) *service {
 	svc := &service{object: b.snapshot.services.get(n)}
 	if svc.object != nil {
 		// A Service is judged alone: who refers to it is judged on the Ingress, path by path.
-		res := b.review(svc.object, policy.Nothing{})
+		res := b.review(svc.object, around{b: b})
 		svc.object, svc.denied = res.Object.(*corev1.Service), messages(res.Denied)
 	}
 	b.services[n] = svc
@@ -301,7 +301,7 @@ func (b *builder) slice(n name) *endpointSlice {
 		return known
 	}
 	stored := b.snapshot.slices.get(n)
-	res := b.review(stored, sliceWorld{snapshot: b.snapshot})
+	res := b.review(stored, sliceWorld{around{b: b}})
 	s := &endpointSlice{n, res.Object.(*discoveryv1.EndpointSlice), messages(res.Denied)}
 	b.slices[n] = s
 	return s
@@ -325,18 +325,4 @@ func (b *builder) slicesOf(n name) []*endpointSlice {
 		b.adopted[n.Namespace] = orphans
 	}
 	return append(list, orphans[n.Name]...)
-}
-
-// sliceWorld is what a slice is judged by: the Services of its namespace. What touches hosts rests on it.
-type sliceWorld struct {
-	policy.Nothing
-	snapshot *Snapshot
-}
-
-func (w sliceWorld) Service(namespace, service string) *corev1.Service {
-	return w.snapshot.Service(namespace, service)
-}
-
-func (w sliceWorld) Services(namespace string) []*corev1.Service {
-	return w.snapshot.Services(namespace)
 }

@@ -140,7 +140,7 @@ func (o *proxyOptions) run(ctx context.Context, kubeconfig string) error {
 		}
 	}
 	resolver, err := resolve.New(resolve.Options{
-		Servers: o.resolvers, Check: facts.Judge(current.Current().Addresses), Log: log,
+		Servers: o.resolvers, Check: facts.Judge(current.Current()), Log: log,
 	})
 	if err != nil {
 		return usageErrorf("--resolver: %v", err)

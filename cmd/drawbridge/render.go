@@ -134,7 +134,7 @@ func (o *renderOptions) resolve(cmd *cobra.Command, config *policy.Config, m *mo
 	}
 	resolver, err := resolve.New(resolve.Options{
 		Servers: o.resolvers,
-		Check:   func(a netip.Addr) error { return config.Addresses.Check(a) },
+		Check:   func(_ string, a netip.Addr) error { return config.Addresses.Check(a) },
 	})
 	if err != nil {
 		return nil, usageErrorf("--resolver: %w", err)

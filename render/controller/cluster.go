@@ -40,6 +40,7 @@ func ClusterObjects() map[client.Object]cache.ByObject {
 			Field:     fields.OneTermEqualSelector("type", string(corev1.SecretTypeTLS)),
 			Transform: trim,
 		},
+		&corev1.Namespace{}: {Transform: trim},
 		&corev1.Node{}: {Transform: func(o any) (any, error) {
 			if n, ok := o.(*corev1.Node); ok {
 				n.ManagedFields, n.Annotations, n.Labels = nil, nil, nil
@@ -57,7 +58,7 @@ func ClusterObjects() map[client.Object]cache.ByObject {
 // Run follows the cluster. The first Change comes when every informer has synced.
 func (c Cluster) Run(ctx context.Context, deliver func(Change)) error {
 	kinds := []client.Object{
-		&networkingv1.Ingress{}, &networkingv1.IngressClass{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Secret{}, &corev1.Node{},
+		&networkingv1.Ingress{}, &networkingv1.IngressClass{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Secret{}, &corev1.Node{}, &corev1.Namespace{},
 	}
 	// Clusters before 1.33 have no ServiceCIDR of version v1; there the addresses of the Services themselves must do.
 	gk := schema.GroupKind{Group: networkingv1.GroupName, Kind: "ServiceCIDR"}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -174,24 +175,29 @@ func (c *Controller) take(ch Change) {
 		}
 		return
 	}
+	var owners []netip.Prefix
 	for _, o := range ch.Objects {
-		c.recheck = c.Facts.Observe(o) || c.recheck
+		owners = append(owners, c.Facts.Observe(o)...)
 		var t render.Touched
 		c.snapshot, t = c.snapshot.With(o)
 		c.touched = c.touched.Merge(t)
 	}
 	for _, ref := range ch.Gone {
-		c.recheck = c.Facts.Forget(ref) || c.recheck
+		owners = append(owners, c.Facts.Forget(ref)...)
 		var t render.Touched
 		c.snapshot, t = c.snapshot.Without(ref.Kind, ref.Namespace, ref.Name)
 		c.touched = c.touched.Merge(t)
+	}
+	if len(owners) > 0 {
+		c.recheck = true
+		c.touched = c.touched.Merge(c.snapshot.TouchedByOwners(owners))
 	}
 }
 
 // work brings HAProxy to what is known now. It returns when to try again, 0 for not at all.
 func (c *Controller) work(ctx context.Context) time.Duration {
 	if c.recheck {
-		c.Resolver.SetCheck(c.Facts.Judge(c.Policy.Current().Addresses))
+		c.Resolver.SetCheck(c.Facts.Judge(c.Policy.Current()))
 		c.recheck = false
 	}
 	c.build()
@@ -243,7 +249,7 @@ func (c *Controller) build() {
 	switch {
 	case c.all:
 		o := c.Render
-		o.Config = c.Policy.Current()
+		o.Config, o.Owner = c.Policy.Current(), c.Facts.Owner
 		for host := range c.users.hosts {
 			c.await(host)
 		}

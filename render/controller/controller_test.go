@@ -70,7 +70,7 @@ func start(t *testing.T, files map[string]string) *world {
 		t.Fatal(err)
 	}
 	resolver, err := resolve.New(resolve.Options{
-		Servers: []string{w.zone.address}, Check: facts.Judge(w.policy.Current().Addresses), Log: log,
+		Servers: []string{w.zone.address}, Check: facts.Judge(w.policy.Current()), Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,26 +18,22 @@ import (
 // Facts knows the addresses that belong to the cluster or to the proxy itself. A DNS name must not lead there: whoever
 // controls the name would borrow the proxy's place in the network (CVE-2021-25740 by another road, DNS rebinding).
 type Facts struct {
-	mu       sync.RWMutex
-	by       map[Ref]places
-	addrs    map[netip.Addr]int
-	prefixes map[netip.Prefix]int
-}
+	policy.Nothing // of a World it knows the owners of addresses alone
 
-type places struct {
-	addrs    []netip.Addr
-	prefixes []netip.Prefix
+	mu     sync.RWMutex
+	told   map[Ref]policy.Object
+	owners *policy.Owners
+	own    map[netip.Addr]bool
 }
 
 // NewFacts knows nothing yet but the addresses of this host's interfaces. The loopback interface is left out: its own
 // ranges are forbidden anyway, and what else is bound to it is announced for others.
 func NewFacts() (*Facts, error) {
-	f := &Facts{by: map[Ref]places{}, addrs: map[netip.Addr]int{}, prefixes: map[netip.Prefix]int{}}
+	f := &Facts{told: map[Ref]policy.Object{}, owners: &policy.Owners{}, own: map[netip.Addr]bool{}}
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return nil, fmt.Errorf("list this host's interfaces: %w", err)
 	}
-	var own places
 	for _, i := range interfaces {
 		if i.Flags&net.FlagLoopback != 0 {
 			continue
@@ -47,157 +45,142 @@ func NewFacts() (*Facts, error) {
 		for _, a := range addrs {
 			if n, ok := a.(*net.IPNet); ok {
 				if addr, ok := netip.AddrFromSlice(n.IP); ok {
-					own.addrs = append(own.addrs, addr.Unmap())
+					f.own[addr.Unmap()] = true
 				}
 			}
 		}
 	}
-	f.set(Ref{Kind: "Interfaces"}, own)
 	return f, nil
 }
 
-// Observe learns from an object: the addresses of Services, of nodes and their pod ranges, of the ranges of Services,
-// of pods behind a Service, and of the API server. It reports whether anything changed.
-func (f *Facts) Observe(o policy.Object) bool {
-	ref := RefOf(o)
-	var p places
-	switch o := o.(type) {
-	case *corev1.Service:
-		if o.Spec.Type != corev1.ServiceTypeExternalName {
-			p.add(o.Spec.ClusterIPs...)
-			// Not externalIPs: whoever may write a Service may claim any address there, and would take it from others.
-			for _, in := range o.Status.LoadBalancer.Ingress {
-				p.add(in.IP)
-			}
-		}
-	case *corev1.Node:
-		for _, a := range o.Status.Addresses {
-			p.add(a.Address)
-		}
-		p.addRanges(o.Spec.PodCIDRs...)
-	case *networkingv1.ServiceCIDR:
-		p.addRanges(o.Spec.CIDRs...)
-	case *discoveryv1.EndpointSlice:
-		if o.AddressType == discoveryv1.AddressTypeFQDN {
-			return false
-		}
-		// Only what the control plane writes: anyone may call an address of his slice, or of Endpoints that are mirrored,
-		// a pod, and would thereby forbid it to the names of others.
-		apiServer := o.Namespace == "default" && o.Name == "kubernetes"
-		pods := o.Labels[discoveryv1.LabelManagedBy] == policy.ManagedByPods
-		for i := range o.Endpoints {
-			if target := o.Endpoints[i].TargetRef; apiServer || pods && target != nil && target.Kind == "Pod" {
-				p.add(o.Endpoints[i].Addresses...)
-			}
-		}
-	default:
-		return false
-	}
-	return f.set(ref, p)
-}
+// Observe learns what an object tells of addresses, as [policy.PlacesOf] reads it. It gives the addresses and ranges
+// that it did not tell of before, or no longer tells of.
+func (f *Facts) Observe(o policy.Object) []netip.Prefix { return f.replace(RefOf(o), o) }
 
-// Forget drops what an object taught, and reports whether anything changed.
-func (f *Facts) Forget(ref Ref) bool { return f.set(ref, places{}) }
+// Forget drops what an object told, and gives what that was.
+func (f *Facts) Forget(ref Ref) []netip.Prefix { return f.replace(ref, nil) }
 
 // Reset forgets every object, and keeps what is known of this host.
 func (f *Facts) Reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	own := f.by[Ref{Kind: "Interfaces"}]
-	clear(f.by)
-	clear(f.addrs)
-	clear(f.prefixes)
-	f.by[Ref{Kind: "Interfaces"}] = own
-	for _, a := range own.addrs {
-		f.addrs[a]++
-	}
+	clear(f.told)
+	f.owners = &policy.Owners{}
 }
 
-func (p *places) add(addresses ...string) {
-	for _, s := range addresses {
-		if a, err := netip.ParseAddr(s); err == nil {
-			p.addrs = append(p.addrs, a.Unmap())
-		}
-	}
-}
-
-func (p *places) addRanges(ranges ...string) {
-	for _, s := range ranges {
-		if r, err := netip.ParsePrefix(s); err == nil {
-			p.prefixes = append(p.prefixes, r.Masked())
-		}
-	}
-}
-
-func (f *Facts) set(ref Ref, p places) (changed bool) {
+func (f *Facts) replace(ref Ref, now policy.Object) []netip.Prefix {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	count(f.addrs, p.addrs, 1, &changed)
-	count(f.prefixes, p.prefixes, 1, &changed)
-	old := f.by[ref]
-	count(f.addrs, old.addrs, -1, &changed)
-	count(f.prefixes, old.prefixes, -1, &changed)
-	if len(p.addrs) == 0 && len(p.prefixes) == 0 {
-		delete(f.by, ref)
+	old := f.told[ref]
+	if now != nil && len(policy.PlacesOf(now)) == 0 {
+		now = nil
+	}
+	if old == nil && now == nil {
+		return nil
+	}
+	f.owners.Replace(old, now)
+	if now == nil {
+		delete(f.told, ref)
 	} else {
-		f.by[ref] = p
+		f.told[ref] = now
+	}
+	was, is := prefixesOf(old), prefixesOf(now)
+	var changed []netip.Prefix
+	for p := range was {
+		if !is[p] {
+			changed = append(changed, p)
+		}
+	}
+	for p := range is {
+		if !was[p] {
+			changed = append(changed, p)
+		}
 	}
 	return changed
 }
 
-// count adds to the number of objects that tell of each key; changed is set when a key comes or goes.
-func count[K comparable](counts map[K]int, keys []K, by int, changed *bool) {
-	for _, k := range keys {
-		n := counts[k] + by
-		if n == 0 {
-			delete(counts, k)
-		} else {
-			counts[k] = n
+// prefixesOf are the addresses and ranges that an object tells of.
+func prefixesOf(o policy.Object) map[netip.Prefix]bool {
+	set := map[netip.Prefix]bool{}
+	if o == nil {
+		return set
+	}
+	for _, p := range policy.PlacesOf(o) {
+		for _, a := range p.Addrs {
+			set[netip.PrefixFrom(a, a.BitLen())] = true
 		}
-		if n == 0 || n == by {
-			*changed = true
+		for _, r := range p.Prefixes {
+			set[r] = true
 		}
 	}
+	return set
 }
 
-// Judge is Check for the addresses that a policy allows and forbids.
-func (f *Facts) Judge(a policy.Addresses) func(netip.Addr) error {
-	return func(addr netip.Addr) error { return f.Check(a, addr) }
+// Owner is what of the cluster has an address, other than pods of the given namespace.
+func (f *Facts) Owner(namespace string, addr netip.Addr) (policy.Owner, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.owners.Owner(namespace, addr)
 }
 
-// Check tells why a name must not resolve to an address, nil where it may. What the policy allows is allowed. An IPv4
-// address that is written as IPv6 is judged as what it reaches too, as [policy.Addresses.Check] does.
-func (f *Facts) Check(addresses policy.Addresses, addr netip.Addr) error {
+// Judge is Check under a policy.
+func (f *Facts) Judge(config *policy.Config) func(string, netip.Addr) error {
+	return func(name string, addr netip.Addr) error { return f.Check(config, name, addr) }
+}
+
+// Check tells why a name must not resolve to an address, nil where it may. What `addresses.allowed` of the policy has
+// is allowed. An IPv4 address that is written as IPv6 is judged as what it reaches too, as [policy.Addresses.Check] does.
+//
+// A name of the cluster's own DNS may lead to Services and pods of the namespace that it names: whether it may be used
+// is judged by the name, where the object that has it is reviewed. It may lead no further, as an alias in that namespace
+// would make it.
+func (f *Facts) Check(config *policy.Config, name string, addr netip.Addr) error {
 	addr = addr.WithZone("").Unmap()
-	if err := addresses.Check(addr); err != nil {
+	if err := config.Addresses.Check(addr); err != nil {
 		return err
 	}
-	if err := f.check(addresses, addr); err != nil {
+	forbidden := policy.Destinations{Forbidden: config.Destinations.Forbidden}
+	if err := forbidden.CheckAddress(addr, 0); err != nil {
+		return err
+	}
+	if err := f.check(config, name, addr); err != nil {
 		return err
 	}
 	if inner, ok := policy.Embedded(addr); ok {
-		return f.check(addresses, inner)
+		return f.check(config, name, inner)
 	}
 	return nil
 }
 
-func (f *Facts) check(addresses policy.Addresses, addr netip.Addr) error {
-	for _, p := range addresses.Allowed {
+func (f *Facts) check(config *policy.Config, name string, addr netip.Addr) error {
+	for _, p := range config.Addresses.Allowed {
 		if p.Contains(addr) {
 			return nil
 		}
 	}
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if f.addrs[addr] > 0 {
-		return fmt.Errorf("'%s' belongs to the cluster or to the proxy itself, and `addresses.allowed` of the policy does not have it", addr)
+	if f.own[addr] {
+		return fmt.Errorf("'%s' is an address of the proxy itself, and `addresses.allowed` of the policy does not have it", addr)
 	}
-	for p := range f.prefixes {
-		if p.Contains(addr) {
-			return fmt.Errorf("'%s' is in '%s', a range of the cluster, and `addresses.allowed` of the policy does not have it", addr, p)
-		}
+	owner := config.Foreign(f, "", addr)
+	switch {
+	case owner.Kind == policy.NoOwner:
+		return nil
+	case (owner.Kind == policy.OwnerService || owner.Kind == policy.OwnerPod) && owner.Namespace != "" && owner.Namespace == namespaceOf(name, config.ClusterDomain):
+		return nil
 	}
-	return nil
+	return fmt.Errorf("'%s' is the address of %s, and `addresses.allowed` of the policy does not have it", addr, owner.Kind)
+}
+
+// namespaceOf is the namespace that a name of the cluster's DNS is in, empty for every other name: that of
+// <service>.<namespace>.svc.<domain>, with a pod's host name in front or without.
+func namespaceOf(name, clusterDomain string) string {
+	labels := strings.Split(strings.ToLower(strings.TrimSuffix(name, ".")), ".")
+	domain := strings.Split("svc."+clusterDomain, ".")
+	n := len(labels) - len(domain)
+	if n < 2 || !slices.Equal(labels[n:], domain) {
+		return ""
+	}
+	return labels[n-1]
 }
 
 // RefOf names an object by its kind's Go type, so that it does not depend on its TypeMeta.
@@ -210,6 +193,8 @@ func RefOf(o policy.Object) Ref {
 		kind = "Endpoints"
 	case *corev1.Secret:
 		kind = "Secret"
+	case *corev1.Namespace:
+		kind = "Namespace"
 	case *corev1.Node:
 		kind = "Node"
 	case *discoveryv1.EndpointSlice:

@@ -53,7 +53,30 @@ func TestFacts(t *testing.T) {
 		"64:ff9b::203.0.113.7": true, "64:ff9b::198.51.100.7": true, "2002:cb00:7107::1": true, "::ffff:203.0.113.7": true,
 		"64:ff9b::203.0.113.10": false,
 	} {
-		if err := facts.Check(policy.Addresses{}, netip.MustParseAddr(address)); (err != nil) != refused {
+		if err := facts.Check(policy.DefaultConfig(), "site.example.com", netip.MustParseAddr(address)); (err != nil) != refused {
+			t.Errorf("%s: %v, want refused: %t", address, err, refused)
+		}
+	}
+	// A name of the cluster's DNS leads to what is in its namespace, and no further.
+	for name, refused := range map[string]bool{
+		"web.team-a.svc.cluster.local": false, "p-0.web.team-a.svc.cluster.local": false, "WEB.team-a.svc.cluster.local.": false,
+		"web.team-b.svc.cluster.local": true, "team-a.svc.cluster.local": true, "web.team-a.svc.cluster.local.example.com": true,
+		"web.team-a.svc": true,
+	} {
+		for _, address := range []string{"203.0.113.1", "203.0.113.7"} {
+			if err := facts.Check(policy.DefaultConfig(), name, netip.MustParseAddr(address)); (err != nil) != refused {
+				t.Errorf("%s at %s: %v, want refused: %t", name, address, err, refused)
+			}
+		}
+		if facts.Check(policy.DefaultConfig(), name, netip.MustParseAddr("203.0.113.5")) == nil {
+			t.Errorf("%s leads to the API server", name)
+		}
+	}
+	config := policy.DefaultConfig()
+	config.Destinations.Forbidden = []policy.Destination{{CIDRs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}}
+	config.Ranges.Pods = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
+	for address, refused := range map[string]bool{"192.0.2.1": true, "10.244.1.1": true, "10.243.1.1": false} {
+		if err := facts.Check(config, "site.example.com", netip.MustParseAddr(address)); (err != nil) != refused {
 			t.Errorf("%s: %v, want refused: %t", address, err, refused)
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-
-	"drawbridge.dev/drawbridge/policy"
 )
 
 // When to ask again, and what stands meanwhile.
@@ -148,7 +146,7 @@ func FuzzAnswer(f *testing.F) {
 				t.Fatalf("asked again after %s", d)
 			}
 			e := &entry{name: "a.test", units: []*unit{u}}
-			addrs, _, _ := e.judge(policy.Addresses{}.Check)
+			addrs, _, _ := e.judge(checkAddress)
 			for i, addr := range addrs {
 				if !addr.IsValid() || addr.Zone() != "" || addr.Is4In6() || addr.IsLoopback() || addr.IsUnspecified() || addr.IsLinkLocalUnicast() {
 					t.Fatalf("serves %s", addr)

@@ -117,7 +117,7 @@ type entry struct {
 
 // judge checks what the units hold and gives what may be served, sorted, each once, and what is wrong. refused counts
 // the addresses that check refused.
-func (e *entry) judge(check func(netip.Addr) error) (addrs []netip.Addr, problems []Problem, refused int) {
+func (e *entry) judge(check func(name string, addr netip.Addr) error) (addrs []netip.Addr, problems []Problem, refused int) {
 	report := func(reason, format string, args ...any) {
 		problems = append(problems, Problem{e.name, reason, fmt.Sprintf(format, args...)})
 	}
@@ -134,7 +134,7 @@ func (e *entry) judge(check func(netip.Addr) error) (addrs []netip.Addr, problem
 				continue
 			}
 			seen[addr] = true
-			if err := check(raw); err != nil {
+			if err := check(e.name, raw); err != nil {
 				refused++
 				if refused <= 10 {
 					report(ReasonRefused, "%s", oneLine(err.Error()))

@@ -31,9 +31,9 @@ type Options struct {
 	// of /etc/resolv.conf, read once.
 	Servers []string
 	// Check tells why an address must not be served, nil where it may. It is called for every address of every answer,
-	// and must be quick and safe for concurrent use. It must be set: without it a public name could come to point
+	// with the name as it was given, and must be quick and safe for concurrent use. It must be set: without it a public name could come to point
 	// inside (DNS rebinding). An IPv4 address that came as IPv6 is given as it came.
-	Check func(netip.Addr) error
+	Check func(name string, addr netip.Addr) error
 	// MinTTL and MaxTTL bound how long an answer is believed: 1 second and 1 hour.
 	MinTTL, MaxTTL time.Duration
 	// Keep is how long the last good addresses of a name are served on after their TTL while the servers fail (SERVFAIL,
@@ -58,7 +58,7 @@ type Resolver struct {
 	wake    chan struct{}
 
 	mu      sync.Mutex
-	check   func(netip.Addr) error
+	check   func(name string, addr netip.Addr) error
 	names   map[string]*entry
 	due     schedule
 	lanes   [2]lane // healthy names, and those that failed last time
@@ -319,7 +319,7 @@ func (r *Resolver) SetNames(names []string) {
 }
 
 // SetCheck puts another check in force. What is known already is judged by it at once, without asking again.
-func (r *Resolver) SetCheck(check func(netip.Addr) error) {
+func (r *Resolver) SetCheck(check func(name string, addr netip.Addr) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.check = check

@@ -28,6 +28,9 @@ type server struct {
 	asked   map[string]int                                     // by network, type and name: "udp A a.test"
 }
 
+// checkAddress judges by the default policy alone.
+func checkAddress(_ string, a netip.Addr) error { return policy.Addresses{}.Check(a) }
+
 func newServer(t *testing.T) *server {
 	t.Helper()
 	s := &server{handle: map[string]func(string, *dns.Msg, *dns.Msg){}, asked: map[string]int{}}
@@ -140,7 +143,7 @@ func fails(_ string, _, reply *dns.Msg) { reply.Rcode = dns.RcodeServerFailure }
 func start(t *testing.T, o Options, names ...string) *Resolver {
 	t.Helper()
 	if o.Check == nil {
-		o.Check = policy.Addresses{}.Check
+		o.Check = checkAddress
 	}
 	setDefault(&o.MinTTL, 50*time.Millisecond)
 	setDefault(&o.Timeout, 300*time.Millisecond)
@@ -417,7 +420,7 @@ func TestRefusedAddresses(t *testing.T) {
 	s.set("service.test", 300, "10.96.0.1", "192.0.2.9")
 	s.set("mapped.test", 300, "::ffff:192.0.2.7", "192.0.2.7")
 	serviceRange := netip.MustParsePrefix("10.96.0.0/16")
-	check := func(a netip.Addr) error {
+	check := func(_ string, a netip.Addr) error {
 		if serviceRange.Contains(a.Unmap()) {
 			return fmt.Errorf("'%s' is a Service\nof this cluster", a)
 		}
@@ -442,7 +445,7 @@ func TestRefusedAddresses(t *testing.T) {
 	}
 	// A new policy counts at once, without a new answer.
 	before := s.count("udp A service.test")
-	r.SetCheck(func(a netip.Addr) error {
+	r.SetCheck(func(_ string, a netip.Addr) error {
 		if a == netip.MustParseAddr("192.0.2.9") {
 			return errors.New("forbidden now")
 		}
