@@ -9,6 +9,7 @@ import (
 
 	"drawbridge.dev/drawbridge/policy"
 	"drawbridge.dev/drawbridge/policy/manifest"
+	"drawbridge.dev/drawbridge/policy/report"
 	"drawbridge.dev/drawbridge/policy/rules"
 )
 
@@ -49,7 +50,9 @@ command line is wrong. A document that can not be read or edited is printed as i
 				name := filepath.ToSlash(safeLine(f.Name))
 				changes.Write(diff.Diff("a/"+name, f.Source, "b/"+name, text))
 			}
-			remains.text(cmd.ErrOrStderr())
+			if err := report.Write(cmd.ErrOrStderr(), report.Text, remains, report.Options{}); err != nil {
+				return err
+			}
 			out := manifest.Join(texts)
 			if asDiff {
 				out = changes.Bytes()
@@ -70,7 +73,7 @@ const maxRounds = 4
 
 // mend reviews every object until nothing is left to mend: what mends one object may show what another needs. It
 // gives the objects that change and the findings that remain.
-func mend(files []*manifest.File, config *policy.Config) (want map[*manifest.Object]policy.Object, remains report, denied bool) {
+func mend(files []*manifest.File, config *policy.Config) (want map[*manifest.Object]policy.Object, remains *report.Report, denied bool) {
 	want = map[*manifest.Object]policy.Object{}
 	book := rules.All()
 	for range maxRounds {
@@ -86,7 +89,7 @@ func mend(files []*manifest.File, config *policy.Config) (want map[*manifest.Obj
 		}
 		world := policy.NewIndex(objects...)
 		changed := false
-		remains, denied = report{}, false
+		remains, denied = &report.Report{}, false
 		i := -1
 		for _, f := range files {
 			for _, o := range f.Objects {
@@ -100,15 +103,14 @@ func mend(files []*manifest.File, config *policy.Config) (want map[*manifest.Obj
 					changed = true
 				}
 				denied = denied || len(res.Denied) > 0
-				for _, finding := range append(res.Denied, res.Warned...) {
-					remains.add(o, finding)
-				}
+				remains.Add(o.Object, policy.Result{Denied: res.Denied, Warned: res.Warned},
+					func(field string) report.Source { return sourceOf(o, field) })
 			}
 		}
 		if !changed {
 			break
 		}
 	}
-	remains.sort()
+	remains.Sort()
 	return want, remains, denied
 }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bmatcuk/doublestar/v4"
+
 	"drawbridge.dev/drawbridge/policy"
 )
 
@@ -22,120 +24,202 @@ const (
 	StdinName = "stdin"
 )
 
-// Load reads files, folders and standard input, in the order given and folders in that of their names. Of a folder it
-// reads the files .yaml, .yml and .json at any depth, neither hidden ones nor links that lead out of it; a file that
-// is named itself is read whatever its name is. No file is read twice.
+// Load reads files, folders, patterns and standard input, in the order given, and folders and patterns in the order of
+// names. Of a folder it reads the files .yaml, .yml and .json at any depth, neither hidden ones nor links that lead out
+// of it; a file that is named itself is read whatever its name is. No file is read twice.
+//
+// A path that does not exist and has one of *?[{ in it is a pattern, for shells that leave it as it is: * and ? stay
+// within a name, ** goes to any depth, {a,b} is either. It stands for what it matches, hidden files only where it says
+// their dot; with an ending in its last part it reads files of any ending. One that matches nothing is an error.
 //
 // Where stdin is nil its path is one that can not be opened.
 //
 // What can not be opened is in errs and does not keep the rest from being read.
 func Load(paths []string, stdin io.Reader, opts Options) (files []*File, errs []*Error) {
-	seen := map[string]bool{}
-	once := func(name string) bool {
-		key := name
-		if abs, err := filepath.Abs(name); err == nil {
-			key = abs
-		}
-		if seen[key] {
-			return false
-		}
-		seen[key] = true
-		return true
-	}
-	fail := func(name string, err error) {
-		var pe *fs.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		errs = append(errs, &Error{File: name, Detail: err.Error(), Err: err})
-	}
-	add := func(name string, r io.Reader) {
-		source, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
-		if err != nil {
-			fail(name, err)
-			return
-		}
-		files = append(files, Read(name, source, opts))
-	}
+	l := loader{opts: opts, seen: map[string]bool{}}
 	for _, p := range paths {
 		if p == Stdin {
 			if stdin == nil {
-				fail(StdinName, errors.New("there is no standard input here"))
-			} else if once(Stdin) {
-				add(StdinName, stdin)
+				l.fail(StdinName, errors.New("there is no standard input here"))
+			} else if l.once(Stdin) {
+				l.read(StdinName, stdin)
 			}
 			continue
 		}
 		info, err := os.Stat(p)
 		switch {
+		case errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(p, "*?[{"):
+			l.pattern(p)
 		case err != nil:
-			fail(p, err)
+			l.fail(p, err)
 		case info.IsDir():
-			loadFolder(p, once, add, fail)
-		case once(p):
-			file, err := os.Open(p)
-			if err != nil {
-				fail(p, err)
-				continue
-			}
-			add(p, file)
-			file.Close()
+			l.folder(p)
+		default:
+			l.file(p)
 		}
 	}
-	return files, errs
+	return l.files, l.errs
 }
 
-// loadFolder walks a folder through an os.Root, which keeps every link inside it.
-func loadFolder(dir string, once func(string) bool, add func(string, io.Reader), fail func(string, error)) {
+// loader collects files.
+type loader struct {
+	opts  Options
+	files []*File
+	errs  []*Error
+	seen  map[string]bool
+	// found counts the files below folders, read before or not.
+	found int
+}
+
+func (l *loader) once(name string) bool {
+	key := name
+	if abs, err := filepath.Abs(name); err == nil && name != Stdin {
+		key = abs
+	}
+	if l.seen[key] {
+		return false
+	}
+	l.seen[key] = true
+	return true
+}
+
+func (l *loader) fail(name string, err error) {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	l.errs = append(l.errs, &Error{File: name, Detail: err.Error(), Err: err})
+}
+
+func (l *loader) read(name string, r io.Reader) {
+	source, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
+	if err != nil {
+		l.fail(name, err)
+		return
+	}
+	l.files = append(l.files, Read(name, source, l.opts))
+}
+
+func (l *loader) file(name string) {
+	if !l.once(name) {
+		return
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		l.fail(name, err)
+		return
+	}
+	defer file.Close()
+	l.read(name, file)
+}
+
+// folder walks a folder through an os.Root, which keeps every link inside it.
+func (l *loader) folder(dir string) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		fail(dir, err)
+		l.fail(dir, err)
 		return
 	}
 	defer func() { _ = root.Close() }() // it was only read from
-	_ = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		shown := filepath.Join(dir, filepath.FromSlash(name))
+	l.below(root, dir, ".")
+}
+
+// below reads what is below a folder of a root, which is called dir.
+func (l *loader) below(root *os.Root, dir, start string) {
+	_ = fs.WalkDir(root.FS(), start, func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			fail(shown, err)
+			l.fail(filepath.Join(dir, filepath.FromSlash(name)), err)
 			return nil
-		case name != "." && strings.HasPrefix(path.Base(name), "."):
+		case name != start && strings.HasPrefix(path.Base(name), "."):
 			if entry.IsDir() {
 				return fs.SkipDir
 			}
 			return nil
-		case entry.IsDir():
-			return nil
+		case !entry.IsDir() && manifestEnding(name):
+			l.inRoot(root, dir, name, entry.Type())
 		}
-		switch strings.ToLower(path.Ext(name)) {
-		case ".yaml", ".yml", ".json":
-		default:
-			return nil
-		}
-		link := entry.Type()&fs.ModeSymlink != 0
-		if !link && !entry.Type().IsRegular() {
-			return nil
-		}
-		info, err := root.Stat(name)
-		switch {
-		case err != nil && link:
-			slog.Warn("passed over a link that leads out of the folder or nowhere", "file", OneLine(shown))
-			return nil
-		case err != nil:
-			fail(shown, err)
-			return nil
-		case !info.Mode().IsRegular() || !once(shown):
-			return nil
-		}
-		file, err := root.Open(name)
-		if err != nil {
-			fail(shown, err)
-			return nil
-		}
-		defer file.Close()
-		add(shown, file)
 		return nil
 	})
+}
+
+func manifestEnding(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".yaml", ".yml", ".json":
+		return true
+	}
+	return false
+}
+
+// inRoot reads a file of a root, which is called dir.
+func (l *loader) inRoot(root *os.Root, dir, name string, mode fs.FileMode) {
+	shown := filepath.Join(dir, filepath.FromSlash(name))
+	link := mode&fs.ModeSymlink != 0
+	if !link && !mode.IsRegular() {
+		return
+	}
+	info, err := root.Stat(name)
+	switch {
+	case err != nil && link:
+		slog.Warn("passed over a link that leads out of the folder or nowhere", "file", OneLine(shown))
+		return
+	case err != nil:
+		l.fail(shown, err)
+		return
+	case !info.Mode().IsRegular():
+		return
+	}
+	l.found++
+	if !l.once(shown) {
+		return
+	}
+	file, err := root.Open(name)
+	if err != nil {
+		l.fail(shown, err)
+		return
+	}
+	defer file.Close()
+	l.read(shown, file)
+}
+
+// pattern reads what a pattern matches, below the folder that it begins with.
+func (l *loader) pattern(p string) {
+	dir, rest := doublestar.SplitPattern(filepath.ToSlash(p))
+	if !doublestar.ValidatePattern(rest) {
+		l.fail(p, errors.New("is no file, and no pattern either: a bracket in it is not closed"))
+		return
+	}
+	none := errors.New("is a pattern that matches no file")
+	root, err := os.OpenRoot(filepath.FromSlash(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		l.fail(p, none)
+		return
+	} else if err != nil {
+		l.fail(p, err)
+		return
+	}
+	defer func() { _ = root.Close() }() // it was only read from
+	named := strings.Contains(path.Base(rest), ".")
+	before := l.found + len(l.errs)
+	names, err := doublestar.Glob(root.FS(), rest, doublestar.WithNoHidden(), doublestar.WithNoFollow(), doublestar.WithFailOnIOErrors())
+	if err != nil {
+		l.fail(p, err)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		info, err := root.Lstat(name)
+		switch {
+		case err != nil:
+			l.fail(filepath.Join(dir, filepath.FromSlash(name)), err)
+		case info.IsDir():
+			l.below(root, dir, name)
+		case named || manifestEnding(name):
+			l.inRoot(root, dir, name, info.Mode().Type())
+		}
+	}
+	if l.found+len(l.errs) == before {
+		l.fail(p, none)
+	}
 }
 
 // Objects lists every object of the files, in their order.

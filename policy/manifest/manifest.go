@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
@@ -200,14 +201,14 @@ func (f *File) fail(d *document, at Position, field, detail string, err error) {
 }
 
 // ciCommand is what CI systems take for a command to them wherever it stands in a line: '##[' of GitHub Actions, which
-// has ActionCommand.TryParse look for it anywhere, and '##vso[' and '##teamcity[' of others.
+// has ActionCommand.TryParse look for it anywhere, and '##vso[' and '##teamcity[' of others. '::' is one at the start.
 var ciCommand = regexp.MustCompile(`(?i)#(#[a-z]*\[)`)
 
 // OneLine makes text that came from a file or its name fit to print: nothing in it ends the line, moves the cursor,
 // turns the direction of writing, or is a command to the CI system that runs drawbridge.
 func OneLine(s string) string {
 	s = ciCommand.ReplaceAllString(oneLine(s), "# $1")
-	if t := strings.TrimLeft(s, " "); strings.HasPrefix(t, "::") {
+	if t := strings.TrimLeftFunc(s, unicode.IsSpace); strings.HasPrefix(t, "::") {
 		return ": " + t[1:]
 	}
 	return s

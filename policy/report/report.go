@@ -203,14 +203,14 @@ func (s Source) compare(o Source) int {
 
 // String is file:line:column, as far as they are known.
 func (s Source) String() string {
-	text := manifest.OneLine(s.File)
+	text := s.File
 	if s.Line > 0 {
 		text += fmt.Sprintf(":%d", s.Line)
 		if s.Column > 0 {
 			text += fmt.Sprintf(":%d", s.Column)
 		}
 	}
-	return text
+	return manifest.OneLine(text)
 }
 
 // text is the finding without its place: field, what is wrong, what to write instead, rule.

@@ -1,10 +1,8 @@
 package report
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
@@ -184,18 +182,10 @@ func writeSARIF(w io.Writer, r *Report, opts Options) error {
 	if rooted {
 		run.Bases = map[string]sarifArtifact{sourceRoot: {Description: &sarifMessage{Text: "The folder that drawbridge was started in."}}}
 	}
-	out := bufio.NewWriter(w)
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	err := enc.Encode(sarifLog{
+	return encodeJSON(w, sarifLog{
 		Schema: "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json", Version: "2.1.0",
 		Runs: []sarifRun{run},
 	})
-	if err != nil {
-		return err
-	}
-	return out.Flush()
 }
 
 func describe(i policy.Info) (sarifRule, error) {

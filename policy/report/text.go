@@ -2,12 +2,15 @@ package report
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"drawbridge.dev/drawbridge/policy"
+	"drawbridge.dev/drawbridge/policy/manifest"
 )
 
 // The colors of levels, as terminals know them.
@@ -33,7 +36,7 @@ func writeText(w io.Writer, r *Report, opts Options) error {
 				text = rest + dim + "(" + f.Rule + ")" + plain
 			}
 		}
-		fmt.Fprintf(out, "%s: %s: %s\n", f.place(), level, text)
+		fmt.Fprintf(out, "%s%s: %s\n", manifest.OneLine(f.place()+": "), level, text)
 	}
 	return out.Flush()
 }
@@ -50,18 +53,27 @@ func levelColor(l policy.Level) string {
 
 // writeJSON writes everything as one object; lists are never null.
 func writeJSON(w io.Writer, r *Report) error {
-	out := bufio.NewWriter(w)
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	err := enc.Encode(struct {
+	return encodeJSON(w, struct {
 		Version    string       `json:"version"`
 		Findings   []Finding    `json:"findings"`
 		Objects    int          `json:"objects"`
 		Unreadable []Unreadable `json:"unreadable"`
 	}{r.Version, append([]Finding{}, r.Findings...), len(r.Judged), append([]Unreadable{}, r.Unreadable...)})
-	if err != nil {
+}
+
+// encodeJSON writes a value for people and programs to read, and for a CI system to pass on: GitHub Actions and others
+// look for commands to them in every line that a step prints, wherever in it they stand.
+func encodeJSON(w io.Writer, v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	return out.Flush()
+	_, err := w.Write(ciCommand.ReplaceAll(b.Bytes(), []byte(`#\u0023$1`)))
+	return err
 }
+
+// ciCommand is what begins such a command; '#' stands in strings only.
+var ciCommand = regexp.MustCompile(`(?i)##([a-z]*\[)`)
