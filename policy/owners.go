@@ -40,6 +40,9 @@ type Owners struct {
 	mu       sync.RWMutex
 	addrs    map[netip.Addr][]claim
 	prefixes map[netip.Prefix][]claim
+	// lengths counts the prefixes of each length, so that an address is looked up once for each length there is: every
+	// node may have a range of its own.
+	lengths map[int]int
 }
 
 // claim is an owner and how many objects tell of it.
@@ -139,7 +142,7 @@ func (x *Owners) Replace(old, next Object) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.addrs == nil {
-		x.addrs, x.prefixes = map[netip.Addr][]claim{}, map[netip.Prefix][]claim{}
+		x.addrs, x.prefixes, x.lengths = map[netip.Addr][]claim{}, map[netip.Prefix][]claim{}, map[int]int{}
 	}
 	for _, p := range after {
 		x.count(p, 1)
@@ -154,7 +157,11 @@ func (x *Owners) count(p Places, by int) {
 		countClaim(x.addrs, a, p.Owner, by)
 	}
 	for _, r := range p.Prefixes {
+		before := len(x.prefixes)
 		countClaim(x.prefixes, r, p.Owner, by)
+		if x.lengths[r.Bits()] += len(x.prefixes) - before; x.lengths[r.Bits()] == 0 {
+			delete(x.lengths, r.Bits())
+		}
 	}
 }
 
@@ -186,11 +193,13 @@ func (x *Owners) Owner(namespace string, addr netip.Addr) (o Owner, known bool) 
 		return strongest(list, namespace), true
 	}
 	var best Owner
-	for r, list := range x.prefixes {
-		if r.Contains(addr) {
-			if o := strongest(list, namespace); o.Kind > best.Kind {
-				best = o
-			}
+	for bits := range x.lengths {
+		r, err := addr.Prefix(bits)
+		if err != nil { // longer than the address
+			continue
+		}
+		if o := strongest(x.prefixes[r], namespace); o.Kind > best.Kind {
+			best = o
 		}
 	}
 	return best, false

@@ -198,6 +198,9 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 		}
 		judged := pass(r, cur, old)
 		reports := judged.reports
+		if len(reports)+len(judged.awaits) == 0 {
+			continue
+		}
 		by, reason := exempts(r, cur, req)
 		exempt := by != ""
 		mends := !req.NoFix && req.Config.Injects(r.Injects) && Mendable(cur)
@@ -292,7 +295,10 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 				continue
 			}
 			f := Finding{Rule: r.ID, Level: r.unfixed(), Err: rep.err}
-			if rep.grade == atMostWarn {
+			switch {
+			case rep.grade == milder && mild == Off, rep.grade != milder && level == Off:
+				continue
+			case rep.grade == atMostWarn, rep.grade == milder && mild == Warn:
 				f.Level = Warn
 			}
 			if f.Level == Deny {

@@ -254,15 +254,16 @@ type HostOwner struct {
 	Namespaces []Pattern
 }
 
-// OwnsHost tells whether a namespace may use a host of an Ingress, which may be a wildcard. The entry with the longest
-// pattern decides; a host that no entry covers is everybody's. A wildcard must not cover names that another namespace
+// OwnsHost tells whether a namespace may use a host of an Ingress, which may be a wildcard, or "" for a rule that takes
+// every host. The entry that names the host, else the one with the longest pattern decides; a host that no entry covers is everybody's. A wildcard must not cover names that another namespace
 // was given either. owner is what the policy says where it is refused.
 func (c *Config) OwnsHost(namespace, host string) (owner string, ok bool) {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	best, bestPattern := -1, ""
 	for i := range c.Hosts {
 		for _, p := range c.Hosts[i].Hosts {
-			if hostCovers(p, host) && len(p) > len(bestPattern) {
+			// The host itself is as long as the wildcard above it where its first label has one letter.
+			if hostCovers(p, host) && (p == host || len(p) > len(bestPattern) && bestPattern != host) {
 				best, bestPattern = i, p
 			}
 		}
