@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"drawbridge.dev/drawbridge/policy"
@@ -14,6 +13,7 @@ import (
 var endpointsPortName = policy.Rule[*corev1.Endpoints]{
 	ID:      "endpoints-port-name",
 	Levels:  policy.Same(policy.Fix),
+	Injects: policy.InjectPortNames,
 	Unfixed: policy.Deny,
 	Doc: policy.Doc{
 		Summary: "The ports of Endpoints must have the names of the Service's ports.",
@@ -115,10 +115,11 @@ subsets:
 
 var subsetsPath = field.NewPath("subsets")
 
-// keptByProgram tells whether Endpoints belong to a controller or to an election of leaders: that of client-go, or
-// Patroni's, which keeps the leader in an annotation of that name.
+// keptByProgram tells whether Endpoints belong to somebody's object or to an election of leaders: that of client-go, or
+// Patroni's, which keeps the leader in an annotation of that name. An owner need not call itself the controller: those
+// of Cilium (the Ingress) and of vCluster do not, and nobody writes the UID of an owner by hand.
 func keptByProgram(ep *corev1.Endpoints) bool {
-	if metav1.GetControllerOfNoCopy(ep) != nil || ep.Labels["endpoints.kubernetes.io/managed-by"] != "" {
+	if len(ep.OwnerReferences) > 0 || ep.Labels["endpoints.kubernetes.io/managed-by"] != "" {
 		return true
 	}
 	for _, key := range [...]string{"control-plane.alpha.kubernetes.io/leader", "leader"} {

@@ -4,19 +4,22 @@ import (
 	"fmt"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"drawbridge.dev/drawbridge/policy"
 )
 
 var endpointSliceManagedBy = policy.Rule[*discoveryv1.EndpointSlice]{
-	ID:     "endpointslice-managed-by",
-	Levels: policy.Same(policy.Fix),
+	ID:      "endpointslice-managed-by",
+	Levels:  policy.Same(policy.Fix),
+	Injects: policy.InjectLabels,
 	Doc: policy.Doc{
 		Summary: "A hand-written EndpointSlice must say in the label endpointslice.kubernetes.io/managed-by that nobody else keeps it.",
 		Why: "Controllers tell their own slices from others by this label. Kubernetes asks everybody who writes slices to set " +
 			"a value of his own, so that no controller ever takes them for its leftovers and that a reader sees where they " +
-			"come from. A slice without the label and without a controller gets '" + policy.HandWritten + "'.",
+			"come from. A slice without the label and without a controller gets '" + policy.HandWritten + "'; the API server's own " +
+			"slice, default/kubernetes, has none and is left alone.",
 		Bad: `apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata:
@@ -57,6 +60,9 @@ endpoints:
 		s := p.Object
 		if owned, _ := sliceManager(s); owned || s.Labels[discoveryv1.LabelManagedBy] != "" {
 			return
+		}
+		if s.Namespace == metav1.NamespaceDefault && s.Name == "kubernetes" {
+			return // The API server keeps it, and sets no such label.
 		}
 		p.Report(field.Required(labelPath(discoveryv1.LabelManagedBy),
 			fmt.Sprintf("must name who keeps the slice; for a hand-written one '%s'", policy.HandWritten)),
