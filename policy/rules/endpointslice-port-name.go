@@ -10,6 +10,7 @@ import (
 var endpointSlicePortName = policy.Rule[*discoveryv1.EndpointSlice]{
 	ID:      "endpointslice-port-name",
 	Levels:  policy.Same(policy.Fix),
+	Injects: policy.InjectPortNames,
 	Unfixed: policy.Deny,
 	Doc: policy.Doc{
 		Summary: "The ports of an EndpointSlice must have the names of the Service's ports.",

@@ -16,6 +16,7 @@ import (
 var endpointSliceServiceName = policy.Rule[*discoveryv1.EndpointSlice]{
 	ID:      "endpointslice-service-name",
 	Levels:  policy.Same(policy.Deny),
+	Injects: policy.InjectLabels,
 	Unfixed: policy.Deny,
 	Doc: policy.Doc{
 		Summary: "An EndpointSlice must name its Service in the label kubernetes.io/service-name.",
