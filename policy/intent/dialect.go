@@ -19,13 +19,15 @@ func (p Place) String() string {
 // Per says for which backends of the Ingress an annotation holds.
 type Per uint8
 
-// An annotation holds for every backend of the object that it stands on, or its text is a list, by commas: of the
-// Services that it holds for (nginx.org/ssl-services), or of the ports of its Service, by number or name
-// (projectcontour.io/upstream-protocol.tls).
+// An annotation holds for every backend of the object that it stands on, or its text is a list: of the Services that it
+// holds for, by commas (nginx.org/ssl-services); of the ports of its Service, by number or name
+// (projectcontour.io/upstream-protocol.tls); or of entries "serviceName=NAME rewrite=PATH", by semicolons
+// (nginx.org/rewrites).
 const (
 	PerObject Per = iota
 	PerServices
 	PerPorts
+	PerRewrites
 )
 
 // Key is one annotation of a dialect.
@@ -38,7 +40,7 @@ type Key struct {
 	// nothing. Nil means that the text itself is the value, with Before in front.
 	Values map[string]string
 	Before string
-	// Value is what being listed means, where Per is a list.
+	// Value is what being listed means, where Per is a list of Services or ports.
 	Value string
 	// With are what must hold beside the key, all of them; without them it says nothing.
 	With []Condition
@@ -70,7 +72,7 @@ type Spelling struct {
 	// "rewrite:NAME", and "*" for any value.
 	Value string
 	// Write are all the annotations that it takes. In their texts "$name" stands for the Host that is sent, "$value"
-	// for the value of the wish, "$namespace", "$service" and "$port" for the backend's.
+	// for the value of the wish, "$service" and "$port" for the backend's. Nil Write: it takes none, it is so anyway.
 	Write []Annotation
 }
 
@@ -106,6 +108,12 @@ type Reference struct {
 	Separator string
 	// List tells that the text is a list, by commas.
 	List bool
+	// Qualified tells that the namespace must be there.
+	Qualified bool
+	// Namespace tells that the text is the name of a namespace, whose objects of the kind are meant.
+	Namespace bool
+	// Resource tells that the text is NAMESPACE-NAME@PROVIDER, in which the two can not be told apart.
+	Resource bool
 }
 
 // AliasState says what a controller does with an ExternalName Service behind an Ingress.

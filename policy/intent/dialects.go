@@ -15,8 +15,11 @@ var (
 	onOff     = map[string]string{"true": "on", "on": "on", "false": "off", "off": "off"}
 )
 
-// Dialects is the table of every dialect that drawbridge knows.
-var Dialects = []*Dialect{Drawbridge, IngressNginx}
+// Dialects is the table of every dialect that drawbridge knows, and of controllers known for their way with
+// ExternalName only.
+var Dialects = append([]*Dialect{
+	Drawbridge, IngressNginx, NginxInc, Traefik, Contour, Kong, Haproxytech, Jcmoraisjr, Apisix, TrafficServer, ApacheTrafficServer,
+}, others...)
 
 // Of finds the dialect of an Ingress: by the controller of its IngressClass where that is known, else by the name of
 // the class. ok is false where the table does not know the class; the Ingress is then nobody's to mend, and the

@@ -39,6 +39,7 @@ var Drawbridge = &Dialect{
 		{WishProtocol, "https", []Annotation{{OnIngress, "ingress.kubernetes.io/backend-protocol", "HTTPS"}}},
 		{WishProtocol, "h2c", []Annotation{{OnIngress, "ingress.kubernetes.io/backend-protocol", "H2C"}}},
 		{WishProtocol, "grpc", []Annotation{{OnIngress, "ingress.kubernetes.io/backend-protocol", "GRPC"}}},
+		{WishProtocol, "h2", []Annotation{{OnIngress, "ingress.kubernetes.io/backend-protocol", "GRPCS"}}},
 		{WishProtocol, "grpcs", []Annotation{{OnIngress, "ingress.kubernetes.io/backend-protocol", "GRPCS"}}},
 		{WishVerify, "*", []Annotation{{OnIngress, "ingress.kubernetes.io/tls-verify", "$value"}}},
 		{WishServerName, "*", []Annotation{{OnIngress, "ingress.kubernetes.io/tls-server-name", "$value"}}},
@@ -46,6 +47,45 @@ var Drawbridge = &Dialect{
 		{WishClientCert, "*", []Annotation{{OnIngress, "ingress.kubernetes.io/tls-client-secret", "$value"}}},
 		{WishRewrite, "*", []Annotation{{OnIngress, "ingress.kubernetes.io/rewrite-target", "$value"}}},
 	},
+	References: []Reference{
+		{Annotation: "ingress.kubernetes.io/tls-ca-secret", Kind: "Secret"},
+		{Annotation: "ingress.kubernetes.io/tls-client-secret", Kind: "Secret"},
+		{Annotation: Prefix + "tls-ca-secret", Kind: "Secret"},
+		{Annotation: Prefix + "tls-client-secret", Kind: "Secret"},
+	},
+	Texts: ownTexts(),
+	Pairs: ownPairs(),
+	Cannot: []Limit{
+		{WishRegex, "matches prefixes and whole paths", "write the path as a prefix"},
+	},
 	Passthrough: []string{"ingress.kubernetes.io/" + passthrough},
 	Aliases:     Aliases{State: AliasServed},
+}
+
+func ownTexts() map[string]Grammar {
+	texts := map[string]Grammar{}
+	for _, p := range [...]string{Prefix, "ingress.kubernetes.io/"} {
+		texts[p+"upstream-vhost"] = plainHost
+		texts[p+"tls-server-name"] = plainHost
+		texts[p+"rewrite-target"] = plainPath
+	}
+	return texts
+}
+
+func ownPairs() []Pair {
+	var list []Pair
+	for _, p := range [...]string{"ingress.kubernetes.io/", Prefix} {
+		var needs []Condition
+		for _, at := range [...]string{Prefix, "ingress.kubernetes.io/"} {
+			needs = append(needs, Condition{at + "backend-protocol", "HTTPS"}, Condition{at + "backend-protocol", "GRPCS"}, Condition{at + "secure-backends", "true"})
+		}
+		list = append(list, Pair{
+			Annotations: prefixed([]string{p}, "tls-verify", "tls-server-name", "tls-ca-secret", "tls-client-secret"),
+			Needs:       needs,
+			Ports:       true,
+			Why:         "has no effect on an upstream that is spoken to without TLS",
+			Write:       "add `ingress.kubernetes.io/backend-protocol`: 'HTTPS'",
+		})
+	}
+	return list
 }

@@ -2,6 +2,7 @@ package intent
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +15,8 @@ import (
 )
 
 func TestOf(t *testing.T) {
-	classes := map[string]string{"edge": "k8s.io/ingress-nginx", "nginx": "nginx.org/ingress-controller", "bridge": "drawbridge.dev/ingress"}
+	classes := map[string]string{"edge": "k8s.io/ingress-nginx", "nginx": "nginx.org/ingress-controller", "bridge": "drawbridge.dev/ingress",
+		"nobody": "example.com/controller", "blue": "haproxy.org/ingress-controller/blue", "haproxy": "haproxy-ingress.github.io/controller"}
 	known := func(name string) *networkingv1.IngressClass {
 		if c, ok := classes[name]; ok {
 			return &networkingv1.IngressClass{Spec: networkingv1.IngressClassSpec{Controller: c}}
@@ -38,9 +40,14 @@ func TestOf(t *testing.T) {
 		{new("edge"), "", known, "ingress-nginx", true},
 		{new("bridge"), "", known, "drawbridge", true},
 		// The class is another controller's, whatever it is called.
-		{new("nginx"), "", known, "unknown", false},
+		{new("nginx"), "", known, "nginx-inc", true},
+		{new("nobody"), "", known, "unknown", false},
 		{new("edge"), "", none, "unknown", false},
-		{new("trafik"), "", none, "unknown", false},
+		{new("traefik"), "", none, "traefik", true},
+		{new("blue"), "", known, "haproxytech", true},
+		{new("haproxy"), "", known, "jcmoraisjr", true},
+		// Two controllers are called haproxy.
+		{new("haproxy"), "", none, "unknown", false},
 	} {
 		ing := &networkingv1.Ingress{Spec: networkingv1.IngressSpec{IngressClassName: c.class}}
 		if c.old != "" {
@@ -175,10 +182,19 @@ func TestDialects(t *testing.T) {
 		}
 		keys := map[string]bool{}
 		for _, k := range d.Keys {
-			if keys[k.Annotation] || strings.HasPrefix(k.Annotation, Prefix) {
-				t.Errorf("%s: %s stands twice", d.Name, k.Annotation)
+			row := fmt.Sprint(k.Annotation, k.On, k.Wish, k.With)
+			if keys[row] || strings.HasPrefix(k.Annotation, Prefix) {
+				t.Errorf("%s: %s stands twice", d.Name, row)
 			}
-			keys[k.Annotation] = true
+			keys[row] = true
+			if k.Wish == 0 || k.Wish >= wishes || (k.Parse != nil || k.Values != nil) && k.Per != PerObject {
+				t.Errorf("%s: %s can not be read", d.Name, row)
+			}
+			if k.Parse != nil && len(k.Allowed) == 0 {
+				if _, ok := k.Parse("\x00"); !ok {
+					t.Errorf("%s: %s refuses without saying what it takes", d.Name, row)
+				}
+			}
 			for v := range k.Values {
 				if v != strings.ToLower(v) {
 					t.Errorf("%s: %s: '%s' can never be read", d.Name, k.Annotation, v)
@@ -241,4 +257,100 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestReadBackend(t *testing.T) {
+	svc := func(name string, pairs ...string) *corev1.Service {
+		s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{
+			{Name: "web", Port: 443}, {Name: "plain", Port: 80}}}}
+		for i := 0; i < len(pairs); i += 2 {
+			metav1.SetMetaDataAnnotation(&s.ObjectMeta, pairs[i], pairs[i+1])
+		}
+		return s
+	}
+	number := func(n int32) networkingv1.ServiceBackendPort { return networkingv1.ServiceBackendPort{Number: n} }
+	for name, c := range map[string]struct {
+		d    *Dialect
+		ing  map[string]string
+		svc  *corev1.Service
+		port networkingv1.ServiceBackendPort
+		wish Wish
+		want string
+	}{
+		"a list names the Service":           {NginxInc, map[string]string{"nginx.org/ssl-services": "a, api"}, svc("api"), number(443), WishProtocol, "https"},
+		"a list names another":               {NginxInc, map[string]string{"nginx.org/ssl-services": "a,b"}, svc("api"), number(443), WishProtocol, ""},
+		"a list without a Service":           {NginxInc, map[string]string{"nginx.org/ssl-services": "api"}, nil, number(443), WishProtocol, ""},
+		"two lists":                          {NginxInc, map[string]string{"nginx.org/ssl-services": "api", "nginx.org/grpc-services": "api"}, svc("api"), number(443), WishProtocol, "grpcs"},
+		"one of two lists":                   {NginxInc, map[string]string{"nginx.org/ssl-services": "b", "nginx.org/grpc-services": "api"}, svc("api"), number(443), WishProtocol, "grpc"},
+		"rewrites":                           {NginxInc, map[string]string{"nginx.org/rewrites": "serviceName=b rewrite=/b; serviceName=api rewrite=/v1"}, svc("api"), number(443), WishRewrite, "/v1"},
+		"a port by number":                   {Contour, nil, svc("api", "projectcontour.io/upstream-protocol.tls", "443"), number(443), WishProtocol, "https"},
+		"a port by the name of its number":   {Contour, nil, svc("api", "projectcontour.io/upstream-protocol.tls", "8443, web"), number(443), WishProtocol, "https"},
+		"a port by the number of its name":   {Contour, nil, svc("api", "projectcontour.io/upstream-protocol.h2c", "443"), networkingv1.ServiceBackendPort{Name: "web"}, WishProtocol, "h2c"},
+		"another port":                       {Contour, nil, svc("api", "projectcontour.io/upstream-protocol.tls", "443"), number(80), WishProtocol, ""},
+		"tls comes before h2":                {Contour, nil, svc("api", "projectcontour.io/upstream-protocol.h2", "443", "projectcontour.io/upstream-protocol.tls", "443"), number(443), WishProtocol, "https"},
+		"on the Ingress it is inert":         {Traefik, map[string]string{traefikPrefix + "service.passhostheader": "false"}, svc("api"), number(443), WishHost, ""},
+		"on the Service":                     {Traefik, nil, svc("api", traefikPrefix+"service.passhostheader", "false"), number(443), WishHost, "node"},
+		"a transport may say it":             {Traefik, nil, svc("api", traefikPrefix+"service.serverstransport", "a-b@kubernetescrd"), number(443), WishVerify, ""},
+		"kong, host-header needs its half":   {Kong, nil, svc("api", kongPrefix+"host-header", "x.example"), number(443), WishHost, ""},
+		"kong, both halves":                  {Kong, map[string]string{kongPrefix + "preserve-host": "False"}, svc("api", kongPrefix+"host-header", "x.example"), number(443), WishHost, "rewrite:x.example"},
+		"kong, preserve-host":                {Kong, map[string]string{kongPrefix + "preserve-host": "false"}, svc("api"), number(443), WishHost, "node"},
+		"kong, strip and path":               {Kong, map[string]string{kongPrefix + "strip-path": "true"}, svc("api", kongPrefix+"path", "/v1"), number(443), WishRewrite, "/v1"},
+		"kong, path adds only":               {Kong, nil, svc("api", kongPrefix+"path", "/v1"), number(443), WishRewrite, ""},
+		"kong, a stream":                     {Kong, nil, svc("api", kongPrefix+"protocol", "tcp"), number(443), WishProtocol, ""},
+		"haproxytech, the Service wins":      {Haproxytech, map[string]string{"haproxy.org/server-ssl": "true"}, svc("api", "haproxy.com/server-ssl", "false"), number(443), WishProtocol, "http"},
+		"haproxytech, the Ingress":           {Haproxytech, map[string]string{"haproxy.org/server-ssl": "true"}, svc("api"), number(443), WishProtocol, "https"},
+		"haproxytech, a CA is TLS":           {Haproxytech, map[string]string{"haproxy.org/server-ca": "a/ca"}, svc("api"), number(443), WishProtocol, "https"},
+		"haproxytech, a CA verifies":         {Haproxytech, map[string]string{"haproxy.org/server-ca": "a/ca"}, svc("api"), number(443), WishVerify, "on"},
+		"haproxytech, set-host is Ingress's": {Haproxytech, nil, svc("api", "haproxy.org/set-host", "x.example"), number(443), WishHost, ""},
+		"haproxytech, a regex is no path":    {Haproxytech, map[string]string{"haproxy.org/path-rewrite": `/foo/(.*) /\1`}, svc("api"), number(443), WishRewrite, ""},
+		"jcmoraisjr, a Host among headers":   {Jcmoraisjr, map[string]string{jcm + "headers": "X-A: b\nhost: x.example\n"}, svc("api"), number(443), WishHost, "rewrite:x.example"},
+		"jcmoraisjr, a Host by variables":    {Jcmoraisjr, map[string]string{jcm + "headers": "host: %[service].svc"}, svc("api"), number(443), WishHost, ""},
+		"jcmoraisjr, secure-backends":        {Jcmoraisjr, map[string]string{jcm + "backend-protocol": "h2", jcm + "secure-backends": "true"}, svc("api"), number(443), WishProtocol, "h2"},
+		"jcmoraisjr, the Service wins":       {Jcmoraisjr, map[string]string{jcm + "backend-protocol": "h1-ssl"}, svc("api", jcm+"backend-protocol", "h1"), number(443), WishProtocol, "http"},
+		"jcmoraisjr, the old prefix":         {Jcmoraisjr, map[string]string{"ingress.kubernetes.io/secure-backends": "true"}, svc("api"), number(443), WishProtocol, "https"},
+		"own keys come first":                {Traefik, map[string]string{"drawbridge.dev/preserve-host": "true"}, svc("api", traefikPrefix+"service.passhostheader", "false"), number(443), WishHost, "pass"},
+		"own keys on a Service say nothing":  {Traefik, nil, svc("api", "drawbridge.dev/preserve-host", "true"), number(443), WishHost, ""},
+		"fcgi is understood and no protocol": {IngressNginx, map[string]string{nginxPrefix + "backend-protocol": "FCGI"}, svc("api"), number(443), WishProtocol, ""},
+	} {
+		w := ReadBackend(c.d, c.ing, c.svc, c.port)
+		if got, _ := w.Get(c.wish); got != c.want || len(w.Invalid) > 0 {
+			t.Errorf("%s: %q, %v; want %q", name, got, w.Invalid, c.want)
+		}
+	}
+	w := ReadBackend(Traefik, nil, svc("api", traefikPrefix+"service.serversscheme", "ftp"), number(443))
+	if diff := cmp.Diff([]Invalid{{traefikPrefix + "service.serversscheme", "ftp", []string{"h2c", "http", "https"}, OnService}}, w.Invalid); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestHalves(t *testing.T) {
+	for name, c := range map[string]struct {
+		d    *Dialect
+		ing  map[string]string
+		svc  map[string]string
+		port int32
+		want []string
+	}{
+		"verify without the Secret": {IngressNginx, map[string]string{nginxPrefix + "proxy-ssl-verify": "on", nginxPrefix + "backend-protocol": "HTTPS"}, nil, 443,
+			[]string{nginxPrefix + "proxy-ssl-verify"}},
+		"verification switched off needs nothing": {IngressNginx, map[string]string{nginxPrefix + "proxy-ssl-verify": "off"}, nil, 443, nil},
+		"a Secret that verifies nothing": {IngressNginx, map[string]string{nginxPrefix + "proxy-ssl-secret": "a/b", nginxPrefix + "backend-protocol": "https"}, nil, 443,
+			[]string{nginxPrefix + "proxy-ssl-secret"}},
+		"all of it": {IngressNginx, map[string]string{nginxPrefix + "proxy-ssl-secret": "a/b", nginxPrefix + "backend-protocol": "HTTPS", nginxPrefix + "proxy-ssl-verify": "on",
+			nginxPrefix + "proxy-ssl-name": "x", nginxPrefix + "proxy-ssl-server-name": "on"}, nil, 443, nil},
+		"kong, half on each": {Kong, nil, map[string]string{kongPrefix + "host-header": "x"}, 443, []string{kongPrefix + "host-header"}},
+		"kong, whole":        {Kong, map[string]string{kongPrefix + "preserve-host": "false"}, map[string]string{kongPrefix + "host-header": "x"}, 443, nil},
+		"a CA without TLS":   {Jcmoraisjr, map[string]string{jcm + "secure-verify-ca-secret": "ca"}, nil, 80, []string{jcm + "secure-verify-ca-secret"}},
+		"own, by the port":   {Drawbridge, map[string]string{"ingress.kubernetes.io/tls-server-name": "x"}, nil, 443, nil},
+		"own, without TLS":   {Drawbridge, map[string]string{"ingress.kubernetes.io/tls-server-name": "x"}, nil, 80, []string{"ingress.kubernetes.io/tls-server-name"}},
+	} {
+		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "api", Annotations: c.svc}}
+		var got []string
+		for _, h := range c.d.Halves(c.ing, svc, networkingv1.ServiceBackendPort{Number: c.port}, Backend{Kind: ExternalName, Port: c.port}) {
+			got = append(got, h.Annotation)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
 }

@@ -35,10 +35,24 @@ func (s *source) text(k *Key) (text string, set bool) {
 	if s.service == nil {
 		return "", false
 	}
+	if k.Per == PerRewrites {
+		return rewriteOf(text, s.service.Name)
+	}
 	for entry := range strings.SplitSeq(text, ",") {
 		entry = strings.TrimSpace(entry)
 		if k.Per == PerServices && entry == s.service.Name || k.Per == PerPorts && s.isPort(entry) {
 			return entry, true
+		}
+	}
+	return "", false
+}
+
+// rewriteOf finds the path of a Service among entries "serviceName=NAME rewrite=PATH".
+func rewriteOf(text, service string) (path string, set bool) {
+	for entry := range strings.SplitSeq(text, ";") {
+		name, rest, _ := strings.Cut(strings.TrimSpace(entry), " ")
+		if name == "serviceName="+service {
+			return strings.CutPrefix(strings.TrimSpace(rest), "rewrite=")
 		}
 	}
 	return "", false
@@ -122,7 +136,7 @@ func (w *Wishes) read(d *Dialect, k *Key, s *source) {
 	}
 	value := k.Before + text
 	switch {
-	case k.Per != PerObject:
+	case k.Per == PerServices || k.Per == PerPorts:
 		value = k.Value
 	case k.Parse != nil:
 		if value, ok = k.Parse(text); !ok {

@@ -13,8 +13,16 @@ type Target struct {
 	Host string
 	// Namespace and Service name the backend; Service may be a list by commas, for annotations that take one.
 	Namespace, Service string
-	// Port is as the Ingress gives it.
-	Port networkingv1.ServiceBackendPort
+	// Ports are the backend's, by name or number as the Ingress gives them; of several, a list by commas.
+	Ports string
+}
+
+// PortText is a port as an Ingress gives it: its name, else its number.
+func PortText(p networkingv1.ServiceBackendPort) string {
+	if p.Name != "" {
+		return p.Name
+	}
+	return strconv.Itoa(int(p.Number))
 }
 
 // Spell is how the dialect says a wish: every annotation to write, and where. ok is false where it can not say it.
@@ -27,16 +35,41 @@ func (d *Dialect) Spell(wish Wish, value string, t Target) (written []Annotation
 	if name, rewrites := strings.CutPrefix(value, "rewrite:"); rewrites {
 		host = name
 	}
-	port := t.Port.Name
-	if port == "" {
-		port = strconv.Itoa(int(t.Port.Number))
-	}
-	fill := strings.NewReplacer("$namespace", t.Namespace, "$name", host, "$value", value, "$service", t.Service, "$port", port)
 	for _, a := range s.Write {
-		a.Text = fill.Replace(a.Text)
+		v := value
+		if r := d.reference(a); r != nil {
+			v = r.Name(value, t.Namespace)
+		}
+		a.Text = strings.NewReplacer("$name", host, "$value", v, "$service", t.Service, "$port", t.Ports).Replace(a.Text)
 		written = append(written, a)
 	}
 	return written, true
+}
+
+func (d *Dialect) reference(a Annotation) *Reference {
+	for i := range d.References {
+		if r := &d.References[i]; r.Annotation == a.Key && r.On == a.On {
+			return r
+		}
+	}
+	return nil
+}
+
+// Name is how the annotation names an object, NAME or NAMESPACE/NAME, for an object in a namespace: with the namespace
+// where it must stand or is another one.
+func (r *Reference) Name(object, namespace string) string {
+	ns, name, qualified := strings.Cut(object, "/")
+	if !qualified {
+		ns, name = namespace, object
+	}
+	if ns == namespace && !r.Qualified || ns == "" {
+		return name
+	}
+	separator := r.Separator
+	if separator == "" {
+		separator = "/"
+	}
+	return ns + separator + name
 }
 
 func (d *Dialect) spelling(wish Wish, value string) *Spelling {
