@@ -77,7 +77,7 @@ func (t *policyText) config(isSet func(key string) bool) *Config {
 	cfg.Destinations = t.Destinations.destinations()
 	cfg.Addresses = Addresses{Allowed: prefixes(t.Addresses.Allowed), Forbidden: prefixes(t.Addresses.Forbidden)}
 	cfg.Ranges = Ranges{Pods: prefixes(t.Ranges.Pods), Services: prefixes(t.Ranges.Services), Nodes: prefixes(t.Ranges.Nodes)}
-	cfg.ProxyNames = t.ProxyNames
+	cfg.ProxyNames = slices.Concat(t.ProxyNames)
 	cfg.ExternalIPs = prefixes(t.ExternalIPs)
 	for _, g := range t.Grants {
 		cfg.Grants = append(cfg.Grants, Grant{From: patterns(g.From), To: patterns(g.To), Kinds: g.Kinds, Names: patterns(g.Names)})
