@@ -187,7 +187,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (a *auditor) run(ctx context.Context, cause string) {
 	logger := log.FromContext(ctx)
 	config := a.Policy()
-	out, err := a.judge(ctx, config)
+	out, err := a.judge(ctx, config, true)
 	if err != nil {
 		return // the manager ends
 	}
@@ -208,9 +208,13 @@ func (a *auditor) run(ctx context.Context, cause string) {
 	logger.Info("audited", values...)
 }
 
-func (a *auditor) judge(ctx context.Context, config *policy.Config) (*outcome, error) {
+// judge reviews everything, with pauses for admission or as fast as it can.
+func (a *auditor) judge(ctx context.Context, config *policy.Config, pauses bool) (*outcome, error) {
 	out := newOutcome(config.Generation, time.Now())
-	scan := Scan{Book: a.Book, Config: config, World: a.World(), Exempt: a.Exempt, Slice: slice, Pause: pause}
+	scan := Scan{Book: a.Book, Config: config, World: a.World(), Exempt: a.Exempt}
+	if pauses {
+		scan.Slice, scan.Pause = slice, pause
+	}
 	err := scan.Run(ctx, a.Objects(), func(o policy.Object, res policy.Result, err error) {
 		if err != nil {
 			out.failed++

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -25,6 +26,15 @@ type Scan struct {
 	// Slice and Pause keep a scan from taking a processor for itself: after about Slice of work it sleeps for Pause. Zero
 	// for no pauses.
 	Slice, Pause time.Duration
+}
+
+// Judges tells whether an object is of a kind that is judged.
+func Judges(o policy.Object) bool {
+	switch o.(type) {
+	case *corev1.Service, *corev1.Endpoints, *discoveryv1.EndpointSlice, *networkingv1.Ingress:
+		return true
+	}
+	return false
 }
 
 // Run judges the objects in scope, in their order, and calls each for every one with what came of it. Where a rule
