@@ -3,11 +3,13 @@ package policy
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
 )
 
 func knownRule(id string) bool {
@@ -168,6 +170,7 @@ func TestParseConfigGeneration(t *testing.T) {
 func FuzzParseConfig(f *testing.F) {
 	f.Add(DefaultYAML)
 	f.Add("version: 1\nrules:\n  service-external-name-ip: off\naddresses: {allowed: [10.0.0.0/8]}\nslices: {scope: annotated, foreignManagers: [a]}\n")
+	f.Add(wholePolicy)
 	f.Add("version: 1\nx: &a [*a]\n")
 	f.Add("%YAML 1.1\n---\nversion: 1\n...\n")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -179,6 +182,15 @@ func FuzzParseConfig(f *testing.F) {
 			if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }) {
 				t.Errorf("%q", err)
 			}
+			list := Mistakes(err)
+			if len(list) == 0 || len(list) > maxPolicyErrors+1 {
+				t.Errorf("%d mistakes: %q", len(list), err)
+			}
+			for _, m := range list {
+				if m.Line < 0 || m.Line > strings.Count(text, "\n")+strings.Count(text, "\r")+strings.Count(text, "\u0085")+strings.Count(text, "\u2028")+strings.Count(text, "\u2029")+2 || strings.Contains(m.Text, "\n") {
+					t.Errorf("%+v", m)
+				}
+			}
 			return
 		}
 		if c.Profile != Baseline && c.Profile != Strict || c.ClusterDomain == "" || c.Slices.Scope == "" || len(c.Generation) != 12 {
@@ -189,10 +201,39 @@ func FuzzParseConfig(f *testing.F) {
 				t.Errorf("%s: %s", id, l)
 			}
 		}
-		for _, p := range append(c.Addresses.Allowed, c.Addresses.Forbidden...) {
+		all := slices.Concat(c.Addresses.Allowed, c.Addresses.Forbidden, c.Ranges.Pods, c.Ranges.Services, c.Ranges.Nodes, c.ExternalIPs)
+		destinations := []Destinations{c.Destinations}
+		for _, o := range c.Namespaces {
+			if len(o.Names) == 0 && o.Labels == nil {
+				t.Errorf("%+v", o)
+			}
+			if o.Destinations != nil {
+				destinations = append(destinations, *o.Destinations)
+			}
+		}
+		for _, d := range destinations {
+			for _, one := range append(d.Allowed, d.Forbidden...) {
+				all = append(all, one.CIDRs...)
+				if len(one.Hosts)+len(one.CIDRs) == 0 || slices.ContainsFunc(one.Ports, func(r PortRange) bool { return r.First == 0 || r.First > r.Last }) {
+					t.Errorf("%+v", one)
+				}
+			}
+		}
+		for _, p := range all {
 			if p != p.Masked() {
 				t.Errorf("%s", p)
 			}
 		}
+		for _, e := range c.Exemptions {
+			if len(e.Rules) == 0 || e.Reason == "" {
+				t.Errorf("%+v", e)
+			}
+		}
+		flat := c.For("team-a", func(string) *corev1.Namespace { return &corev1.Namespace{} })
+		if _, from := flat.Explain("ingress-preserve-host", Same(Deny)); from == "" {
+			t.Error("a level comes from nowhere")
+		}
+		flat.OwnsHost("team-a", "*.example.com")
+		flat.Granted("a", "Service", "b", "c")
 	})
 }
