@@ -166,7 +166,11 @@ func (f *File) readObject(d *document, index int, n, list *yaml.Node, meta typeM
 		if fe, ok := e.(kjson.FieldError); ok {
 			path = fe.FieldPath()
 		}
-		f.fail(d, d.position(locate(n, path)), path, "unknown field", e)
+		detail := "unknown field"
+		if path == "MANIFEST" || path == "NOTES" { // the headings of `helm install --dry-run`
+			detail += "; read what 'helm template' prints instead"
+		}
+		f.fail(d, d.position(locate(n, path)), path, detail, e)
 	}
 	if bad {
 		return
