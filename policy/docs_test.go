@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func exampleInfos() []Info {
@@ -30,6 +33,34 @@ func TestWriteRules(t *testing.T) {
 	if got := write(FormatText, infos); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
+	three := infos[1]
+	three.ID, three.Levels, three.Milder, three.Status, three.Injects = "three", Same(Deny), Levels{Off, Fix}, true, InjectHost
+	for _, part := range []string{
+		"three  Endpoints  deny (milder: off; strict: fix, else warn)  A Service must be fine.\n",
+	} {
+		if got := write(FormatText, []Info{three, three}); !strings.Contains(got, part) {
+			t.Errorf("no %q in\n%s", part, got)
+		}
+	}
+	for _, part := range []string{
+		"\nIt guards against a risk: whoever writes an object can not exempt it.\nWhat is a risk only together with something else",
+		"\nIt judges what is written to the status, and nothing else.\nMended only where `inject` of the policy has 'host'.\n\nKinds:",
+		"To exempt namespaces, write in the policy\n\n    exemptions:\n      - rules: [three]\n",
+		"    kind: ClusterRole\n    metadata:\n      name: exempt-three\n    rules:\n      - apiGroups: [drawbridge.dev]\n        resources: [exemptions]\n        resourceNames: [three]\n        verbs: [use]\n",
+	} {
+		if got := write(FormatText, []Info{three}); !strings.Contains(got, part) {
+			t.Errorf("no %q in\n%s", part, got)
+		}
+	}
+	if got := write(FormatMarkdown, []Info{three}); !strings.Contains(got, "- Source: a report, by mail\n\nIt guards against") {
+		t.Error(got)
+	}
+	if got := write(FormatJSON, []Info{three}); !strings.Contains(got, `"milder": {
+      "baseline": "off",
+      "strict": "fix"
+    },`) || !strings.Contains(got, `"status": true`) {
+		t.Error(got)
+	}
 	long := write(FormatText, infos[:1])
 	for _, part := range []string{
 		"one\n\nA Service must be fine.\n\nbecause", "Kinds:      Service, Ingress\n", "Level:      fix, else deny\n",
@@ -45,7 +76,10 @@ func TestWriteRules(t *testing.T) {
 			t.Errorf("a line of %d characters: %s", len(line), line)
 		}
 	}
-	if got := write(FormatText, infos[1:]); !strings.Contains(got, "in the policy only: this is a guard") {
+	if strings.Contains(long, "ClusterRole") {
+		t.Error("a mistake is exempted by RBAC")
+	}
+	if got := write(FormatText, infos[1:]); !strings.Contains(got, "by the policy, or by the right to `use` it") {
 		t.Error(got)
 	}
 	md := write(FormatMarkdown, infos)
@@ -74,5 +108,63 @@ func TestWriteRules(t *testing.T) {
 	}
 	if err := WriteRules(new(bytes.Buffer), "yaml", infos); err == nil || !strings.Contains(err.Error(), "unknown format 'yaml': must be 'text', 'markdown' or 'json'") {
 		t.Error(err)
+	}
+}
+
+func TestWriteInForce(t *testing.T) {
+	infos := exampleInfos()
+	infos[1].Milder = Levels{Off, Warn}
+	c := parsed(t, "profile: strict\nrules: {one: warn}\nnamespaces: [{names: [team-a], profile: baseline, rules: {one: fix}}, {labels: env, rules: {two: deny}}]\n"+
+		"exemptions: [{rules: [two], namespaces: [team-a], reason: until May | June}, {rules: [one], users: [alice], reason: x}]")
+	in := func(namespace string, labels map[string]string) []InForce {
+		var list []InForce
+		for _, i := range infos {
+			list = append(list, c.InForce(i, namespace, func(name string) *corev1.Namespace {
+				if labels == nil {
+					return nil
+				}
+				return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+			}))
+		}
+		return list
+	}
+	write := func(format string, infos []Info, in []InForce) string {
+		var b bytes.Buffer
+		if err := WriteInForce(&b, format, infos, in); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	for _, tt := range []struct {
+		in   []InForce
+		want string
+	}{
+		{in("", nil), "RULE  KINDS            LEVEL                FROM\n" +
+			"one   Service,Ingress  warn                 rules\n" +
+			"two   Endpoints        deny (milder: warn)  profile strict\n"},
+		{in("team-a", nil), "RULE  KINDS            LEVEL                        FROM\n" +
+			"one   Service,Ingress  fix, else deny               namespaces[0] (team-a)\n" +
+			"two   Endpoints        warn (milder: off), exempt   profile baseline of namespaces[0] (team-a); exemptions: until May | June\n"},
+		{in("x", map[string]string{"env": ""}), "RULE  KINDS            LEVEL  FROM\n" +
+			"one   Service,Ingress  warn   rules\n" +
+			"two   Endpoints        deny   namespaces[1] (labels env)\n"},
+	} {
+		if got := write(FormatText, infos, tt.in); strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(tt.want), " ") {
+			t.Errorf("%s\nwant\n%s", got, tt.want)
+		}
+	}
+	if got := write(FormatText, infos[:1], in("team-a", nil)[:1]); !strings.HasPrefix(got, "one\n\n") ||
+		!strings.HasSuffix(got, "\n\nThe level in force in namespace 'team-a' is: fix, else deny\nIt comes from: namespaces[0] (team-a)\n") {
+		t.Error(got)
+	}
+	if got := write(FormatMarkdown, infos, in("team-a", nil)); !strings.Contains(got, "| `two` | Endpoints | warn (milder: off), exempt | profile baseline of namespaces[0] (team-a); exemptions: until May \\| June |\n") {
+		t.Error(got)
+	}
+	var back []struct{ InForce InForce }
+	if err := json.Unmarshal([]byte(write(FormatJSON, infos, in("team-a", nil))), &back); err != nil || back[1].InForce.Milder != Off || back[1].InForce.Exempt != "until May | June" {
+		t.Errorf("%v %+v", err, back)
+	}
+	if WriteInForce(new(bytes.Buffer), "yaml", infos, in("", nil)) == nil {
+		t.Error("an unknown format is written")
 	}
 }

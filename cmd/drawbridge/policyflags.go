@@ -22,8 +22,13 @@ type policyFlags struct {
 }
 
 func (p *policyFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.namespace, "namespace", manifest.DefaultNamespace, "namespace of objects that name none")
+	p.registerPolicy(cmd)
+}
+
+// registerPolicy registers the flags about the policy alone.
+func (p *policyFlags) registerPolicy(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&p.namespace, "namespace", manifest.DefaultNamespace, "namespace of objects that name none")
 	f.StringVar(&p.file, "policy", "", "policy: a policy.yaml, or the manifest of a ConfigMap that holds one")
 	f.StringVar(&p.profile, "profile", "", "profile to judge by, whatever the policy says: baseline or strict")
 	complete(cmd, "profile", string(policy.Baseline), string(policy.Strict))
