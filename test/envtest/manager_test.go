@@ -37,12 +37,14 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: drawbridge-manager}
 rules:
-- {apiGroups: [""], resources: [services], verbs: [get, list, watch]}
+- {apiGroups: [""], resources: [services, namespaces, nodes], verbs: [get, list, watch]}
 - {apiGroups: [""], resources: [endpoints], verbs: [get, list, watch, patch]}
 - {apiGroups: [""], resources: [endpoints/finalizers], verbs: [update]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch, create, patch, delete]}
-- {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses], verbs: [get, list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses, servicecidrs], verbs: [get, list, watch]}
 - {apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [patch]}
+- {apiGroups: [authorization.k8s.io], resources: [subjectaccessreviews], verbs: [create]}
+- {apiGroups: [authorization.k8s.io], resources: [subjectaccessreviews], verbs: [create]}
 - {apiGroups: ["", events.k8s.io], resources: [events], verbs: [create, patch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1

@@ -43,6 +43,7 @@ spec: {type: ExternalName, externalName: site.example.com}
 	t.Run("BadBefore", func(t *testing.T) { badBefore(t, m, before) })
 	t.Run("Together", func(t *testing.T) { together(t, m) })
 	t.Run("ExcludedUsers", func(t *testing.T) { excludedUsers(t, m) })
+	t.Run("Right", func(t *testing.T) { right(t, m) })
 	t.Run("OutOfScope", func(t *testing.T) { outOfScope(t, m) })
 	t.Run("Completing", func(t *testing.T) { completing(t, m) })
 	t.Run("Policy", func(t *testing.T) { followPolicy(t, m) })
