@@ -344,10 +344,15 @@ func identity(e *field.Error) string {
 	return fmt.Sprintf("%s\x00%s\x00%v", path, e.Type, e.BadValue)
 }
 
-// Mendable tells whether drawbridge may change an object: not what a controller owns, nor endpoints that another
-// manager keeps, because the two would undo each other's work for ever.
+// Mendable tells whether drawbridge may change an object: not what another object owns, nor endpoints that another
+// manager keeps, because the two would undo each other's work for ever. An owner need not be the controller: vCluster
+// owns the Ingresses and Endpoints that it copies by a plain reference, and copies every label back. Nobody writes the
+// UID of an owner by hand but into a slice, which then goes with its Service.
 func Mendable(o Object) bool {
 	if metav1.GetControllerOfNoCopy(o) != nil {
+		return false
+	}
+	if _, slice := o.(*discoveryv1.EndpointSlice); !slice && len(o.GetOwnerReferences()) > 0 {
 		return false
 	}
 	labels := o.GetLabels()

@@ -44,8 +44,9 @@ func InScope(ep *corev1.Endpoints, svc *corev1.Service, cfg *policy.Config, behi
 		return no("the Service has a selector")
 	case svc.Spec.Type == corev1.ServiceTypeExternalName:
 		return no("the Service is of type ExternalName")
-	case metav1.GetControllerOf(ep) != nil:
-		return no("a controller owns the Endpoints")
+	case len(ep.OwnerReferences) > 0:
+		// Not only as its controller: vCluster copies our label back to where it keeps the Endpoints from the mirroring.
+		return no("another object owns the Endpoints")
 	case metav1.GetControllerOf(svc) != nil:
 		return no("a controller owns the Service")
 	case hasKey(ep.Annotations, leaderAnnotation), hasKey(svc.Annotations, leaderAnnotation):

@@ -42,6 +42,9 @@ func TestInScope(t *testing.T) {
 		{"a selector", func(o *objects) { o.svc.Spec.Selector = map[string]string{"a": "b"} }, "selector"},
 		{"an ExternalName", func(o *objects) { o.svc.Spec.Type = corev1.ServiceTypeExternalName }, "ExternalName"},
 		{"Endpoints of a controller", func(o *objects) { o.ep.OwnerReferences = owner }, "owns the Endpoints"},
+		{"Endpoints of an owner that is no controller", func(o *objects) {
+			o.ep.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "vc"}}
+		}, "owns the Endpoints"},
 		{"a Service of a controller", func(o *objects) { o.svc.OwnerReferences = owner }, "owns the Service"},
 		{"a lock", func(o *objects) { o.ep.Annotations = map[string]string{leaderAnnotation: ""} }, "leader election"},
 		{"a lock on the Service", func(o *objects) { o.svc.Annotations = map[string]string{leaderAnnotation: "{}"} }, "leader election"},
