@@ -86,6 +86,7 @@ type Object struct {
 	doc    *document
 	node   *yaml.Node
 	parent *yaml.Node // the list that it is an item of, nil where it is a document of its own
+	keys   keyIndex
 }
 
 // Line is the line of a field in the whole file, from 1. path is spelled as field.Path spells it, for the current
@@ -104,12 +105,16 @@ func (o *Object) Position(path string) Position {
 }
 
 // Span is the stretch of text that names a field and says its value, as far as it is on one line; to is behind its last
-// character, and zero where the end is not known. The field is found as Line finds it.
+// character, and zero where the end is not known. The field is found as Line finds it. What was found is kept for the
+// next question, so that only one goroutine at a time may ask about the objects of a file.
 func (o *Object) Span(path string) (from, to Position) {
 	if o.Legacy {
 		path = legacyPath(path)
 	}
-	at, value := locateValue(o.node, path)
+	if o.keys == nil {
+		o.keys = keyIndex{}
+	}
+	at, value := locateValue(o.node, path, o.keys)
 	from = o.doc.position(at)
 	if at == o.node {
 		return from, Position{}

@@ -409,6 +409,68 @@ func TestReadHostile(t *testing.T) {
 	}
 }
 
+// Every field of an object of thousands is found without reading all of it for each, on one line or on many.
+func TestSpansOfHugeObject(t *testing.T) {
+	const n = 20_000
+	annotations, paths := map[string]string{}, make([]any, n)
+	for i := range n {
+		annotations[fmt.Sprintf("k%d.example/x", i)] = "v"
+		paths[i] = map[string]any{"path": fmt.Sprintf("/%d", i), "backend": map[string]any{"service": map[string]any{"name": "s"}}}
+	}
+	object := map[string]any{
+		"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": map[string]any{"name": "i", "annotations": annotations},
+		"spec": map[string]any{"rules": []any{map[string]any{"http": map[string]any{"paths": paths}}}},
+	}
+	line, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := yaml.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"line": line, "lines": lines} {
+		f := Read("in", text, Options{})
+		if len(f.Objects) != 1 {
+			t.Fatal(f.Errors)
+		}
+		o := f.Objects[0]
+		start := time.Now()
+		seen := map[Position]bool{}
+		for i := range n {
+			for _, p := range []string{
+				fmt.Sprintf("metadata.annotations[k%d.example/x]", i), fmt.Sprintf("spec.rules[0].http.paths[%d].backend.service.name", i),
+			} {
+				seen[o.Position(p)] = true
+			}
+			if got, want := o.Position(fmt.Sprintf("metadata.annotations[absent%d]", i)), o.Position("metadata.annotations"); got != want {
+				t.Fatalf("%v, want %v", got, want)
+			}
+		}
+		if len(seen) != 2*n {
+			t.Errorf("%s: %d places of %d fields", name, len(seen), 2*n)
+		}
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("%s: took %v", name, d)
+		}
+	}
+}
+
+// A key with a bracket in it is found among many.
+func TestSpanOfOddKey(t *testing.T) {
+	text := "apiVersion: v1\nkind: Service\nmetadata:\n  name: x\n  annotations:\n"
+	for i := range 100 {
+		text += fmt.Sprintf("    k%d: v\n", i)
+	}
+	o := Read("in", []byte(text+"    \"a]b[c\": v\n"), Options{}).Objects[0]
+	if got := o.Position("metadata.annotations[a]b[c]"); got != (Position{106, 5}) {
+		t.Errorf("at %v", got)
+	}
+	if got := o.Position("metadata.annotations[k99]"); got != (Position{105, 5}) {
+		t.Errorf("at %v", got)
+	}
+}
+
 // Nothing in a name or a text moves the cursor of who reads an error.
 func TestErrorIsOneSafeLine(t *testing.T) {
 	f := Read("a\x1b[2J\nb.yaml", []byte("kind: Service\napiVersion: v1\n\"spec\\e[31m\\u202e\\n\": 1\n"), Options{})

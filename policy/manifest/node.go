@@ -303,13 +303,63 @@ func deref(n *yaml.Node) *yaml.Node {
 // list. Where the path leads on past the text it is the last node on the way. Keys are compared as the text has them,
 // so that dots and brackets in the name of an annotation do no harm.
 func locate(n *yaml.Node, path string) *yaml.Node {
-	at, _ := locateValue(n, path)
+	at, _ := locateValue(n, path, nil)
 	return at
 }
 
+// keyIndex finds the keys of large mappings, so that many questions about one of them do not each read all of it.
+type keyIndex map[*yaml.Node]*mappingKeys
+
+type mappingKeys struct {
+	// at is the index of a key's node.
+	at map[string]int
+	// odd tells that a key has a bracket in it, so that where it ends in a path can not be told without looking.
+	odd bool
+}
+
+// manyKeys is from how many keys on a mapping is large.
+const manyKeys = 32
+
+func (x keyIndex) of(n *yaml.Node) *mappingKeys {
+	if keys := x[n]; keys != nil {
+		return keys
+	}
+	keys := &mappingKeys{at: make(map[string]int, len(n.Content)/2)}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if isMerge(n.Content[i]) {
+			continue
+		}
+		if name, problem := keyName(n.Content[i]); problem == "" && name != "" {
+			keys.odd = keys.odd || strings.ContainsRune(name, ']')
+			if _, twice := keys.at[name]; !twice {
+				keys.at[name] = i
+			}
+		}
+	}
+	x[n] = keys
+	return keys
+}
+
+// key finds the key that a path in brackets begins with. known is false where it has to be looked for.
+func (x keyIndex) key(n *yaml.Node, path string) (i int, rest string, known bool) {
+	if x == nil || len(n.Content) < 2*manyKeys || !strings.HasPrefix(path, "[") {
+		return 0, "", false
+	}
+	end := strings.IndexByte(path, ']')
+	keys := x.of(n)
+	if keys.odd || end < 0 {
+		return 0, "", false
+	}
+	rest = path[end+1:]
+	if i, ok := keys.at[path[1:end]]; ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+		return i, rest, true
+	}
+	return -1, path, true
+}
+
 // locateValue gives the node that locate does and the value of the last field on the way, which is the same node where
-// it is an item of a list.
-func locateValue(n *yaml.Node, path string) (at, value *yaml.Node) {
+// it is an item of a list. index may be nil.
+func locateValue(n *yaml.Node, path string, index keyIndex) (at, value *yaml.Node) {
 	at = n
 	rest := path
 	for rest != "" {
@@ -321,7 +371,13 @@ func locateValue(n *yaml.Node, path string) (at, value *yaml.Node) {
 		var found bool
 		switch n.Kind {
 		case yaml.MappingNode:
-			n, at, rest, found = step(n, at, rest)
+			i, tail, known := index.key(n, rest)
+			switch {
+			case !known:
+				n, at, rest, found = step(n, at, rest)
+			case i >= 0:
+				n, at, rest, found = n.Content[i+1], n.Content[i], tail, true
+			}
 		case yaml.SequenceNode:
 			end := strings.IndexByte(rest, ']')
 			if end < 2 || rest[0] != '[' {
