@@ -40,6 +40,8 @@ type Request struct {
 	// MayExempt tells whether the user may exempt an object from a Guard, by the right to `use` it. It is asked once for
 	// each Guard that would deny; nil means that he may not.
 	MayExempt func(rule string) bool
+
+	known func(id string) bool // Pass.Known
 }
 
 // Finding is one thing that a rule found, after policy.
@@ -163,6 +165,9 @@ func (b Book) Review(req Request) Result {
 		return review(b.EndpointSlices, o, req)
 	case *networkingv1.Ingress:
 		return review(b.Ingresses, o, req)
+	case *corev1.ConfigMap:
+		req.known = b.Known
+		return review(b.ConfigMaps, o, req)
 	}
 	return Result{Object: req.Object}
 }
@@ -178,7 +183,7 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 	}
 	cur, copied := object, false
 	pass := func(r *Rule[T], obj, before T) Pass[T] {
-		p := Pass[T]{Object: obj, Old: before, World: req.World, Config: req.Config, Stored: req.Stored, User: req.User}
+		p := Pass[T]{Object: obj, Old: before, World: req.World, Config: req.Config, Stored: req.Stored, User: req.User, Known: req.known}
 		r.Check(&p)
 		return p
 	}

@@ -7,6 +7,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -16,8 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Object is any Kubernetes object; Review judges *corev1.Service, *corev1.Endpoints, *discoveryv1.EndpointSlice and
-// *networkingv1.Ingress, and lets every other kind pass.
+// Object is any Kubernetes object; Review judges *corev1.Service, *corev1.Endpoints, *discoveryv1.EndpointSlice,
+// *networkingv1.Ingress, and *corev1.ConfigMap as the one that holds the policy; it lets every other kind pass.
 type Object interface {
 	runtime.Object
 	metav1.Object
@@ -110,6 +111,8 @@ type Pass[T Object] struct {
 	Stored bool
 	// User is who writes, empty where it is not known.
 	User string
+	// Known tells whether there is a rule of an ID; it is set for rules about the policy alone.
+	Known func(id string) bool
 
 	reports []report[T]
 	awaits  []string
@@ -160,7 +163,16 @@ type Book struct {
 	Endpoints      []Rule[*corev1.Endpoints]
 	EndpointSlices []Rule[*discoveryv1.EndpointSlice]
 	Ingresses      []Rule[*networkingv1.Ingress]
+	// ConfigMaps judge the ConfigMap that holds the policy; Review is to be given no other.
+	ConfigMaps []Rule[*corev1.ConfigMap]
 }
+
+// ConfigMapName is the name of the ConfigMap that holds the policy, where nothing else is said, and ConfigMapKey the key
+// in it.
+const (
+	ConfigMapName = "drawbridge-policy"
+	ConfigMapKey  = "policy.yaml"
+)
 
 // Info is what is known of a rule beside its check.
 type Info struct {
@@ -182,7 +194,17 @@ func (b Book) Infos() []Info {
 	infos = addInfos(infos, "Endpoints", b.Endpoints)
 	infos = addInfos(infos, "EndpointSlice", b.EndpointSlices)
 	infos = addInfos(infos, "Ingress", b.Ingresses)
+	infos = addInfos(infos, "ConfigMap", b.ConfigMaps)
 	return infos
+}
+
+// Known tells whether there is a rule of an ID.
+func (b Book) Known(id string) bool {
+	return has(b.Services, id) || has(b.Endpoints, id) || has(b.EndpointSlices, id) || has(b.Ingresses, id) || has(b.ConfigMaps, id)
+}
+
+func has[T Object](rules []Rule[T], id string) bool {
+	return slices.ContainsFunc(rules, func(r Rule[T]) bool { return r.ID == id })
 }
 
 func addInfos[T Object](infos []Info, kind string, rules []Rule[T]) []Info {

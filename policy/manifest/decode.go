@@ -177,7 +177,7 @@ func (f *File) readObject(d *document, index int, n, list *yaml.Node, meta typeM
 	}
 	o := &Object{
 		Object: fresh, APIVersion: meta.apiVersion, Kind: meta.kind, File: f.Name, Document: index,
-		Judged: r.judged, Legacy: r.modern != nil, doc: d, node: n, parent: list,
+		Judged: r.judged || holdsPolicy(fresh), Legacy: r.modern != nil, doc: d, node: n, parent: list,
 	}
 	if r.modern != nil {
 		o.Object = r.modern(fresh)
@@ -187,6 +187,12 @@ func (f *File) readObject(d *document, index int, n, list *yaml.Node, meta typeM
 		o.Object.SetNamespace(f.opts.namespace())
 	}
 	f.Objects = append(f.Objects, o)
+}
+
+// holdsPolicy tells that an object is the ConfigMap of the policy, by its name.
+func holdsPolicy(o policy.Object) bool {
+	cm, ok := o.(*corev1.ConfigMap)
+	return ok && cm.Name == policy.ConfigMapName
 }
 
 // typeError finds the node that could not be decoded and says it in the words of YAML.
