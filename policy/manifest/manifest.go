@@ -78,7 +78,7 @@ type Object struct {
 	File       string
 	// Document is the index of its document in the file, from 0.
 	Document int
-	// Judged tells that Review has rules for the kind.
+	// Judged tells that Review has rules for the object: for its kind, or for the ConfigMap of the policy.
 	Judged bool
 	// Legacy tells that the text has a version of the API that became networking.k8s.io/v1.
 	Legacy bool
