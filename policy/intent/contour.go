@@ -41,7 +41,7 @@ var Contour = &Dialect{
 	Unverified: true,
 	Aliases: Aliases{
 		State:   AliasOff,
-		Flag:    "`enableExternalNameService: true` in Contour's configuration",
+		Flag:    "enableExternalNameService: true",
 		Instead: "write a Service without selector and an EndpointSlice",
 		Source:  "https://github.com/projectcontour/contour/security/advisories/GHSA-5ph6-qq5x-7jwc",
 	},

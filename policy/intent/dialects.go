@@ -62,6 +62,20 @@ func Named(name string) *Dialect {
 // for drawbridge.dev/*, which every class reads.
 func KeyOwners(annotation string) []*Dialect { return tables().owners[annotation] }
 
+// OnlyOnService tells whether the dialect reads an annotation, and on the Service only.
+func (d *Dialect) OnlyOnService(annotation string) bool {
+	owned := false
+	for i := range d.Keys {
+		if d.Keys[i].Annotation == annotation {
+			if d.Keys[i].On == OnIngress {
+				return false
+			}
+			owned = true
+		}
+	}
+	return owned
+}
+
 // GrammarOf is what the text of an annotation may be, and whose it is, whichever controller serves the Ingress that
 // bears it. ok is false for an annotation that is not known to reach a proxy's configuration.
 func GrammarOf(annotation string) (g Grammar, d *Dialect, ok bool) {

@@ -41,6 +41,15 @@ const (
 	wishes
 )
 
+// AllWishes lists every wish.
+func AllWishes() []Wish {
+	list := make([]Wish, 0, wishes-1)
+	for w := Wish(1); w < wishes; w++ {
+		list = append(list, w)
+	}
+	return list
+}
+
 var wishNames = [wishes]string{"", "host", "protocol", "verify", "server-name", "rewrite", "ca-secret", "client-secret", "regex"}
 
 // String names the wish: host, protocol, verify, server-name, rewrite, ca-secret, client-secret or regex.

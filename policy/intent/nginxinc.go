@@ -7,7 +7,7 @@ package intent
 // are not trimmed by the controller, whose validation refuses spaces.
 var NginxInc = &Dialect{
 	Name:        "nginx-inc",
-	Title:       "the ingress controller of NGINX Inc.",
+	Title:       "NGINX Inc.'s controller",
 	Controllers: []string{"nginx.org/ingress-controller"},
 	Class:       "nginx",
 	Prefixes:    []string{"nginx.org/", "nginx.com/"},
@@ -65,7 +65,7 @@ var NginxInc = &Dialect{
 	},
 	Snippets: []string{"nginx.org/location-snippets", "nginx.org/server-snippets"},
 	Cannot: []Limit{
-		{WishHost, "passes the client's Host: `nginx.org/proxy-set-headers` adds a second Host beside it", "write a VirtualServer with `requestHeaders`, or use `nginx.org/location-snippets` where they are allowed"},
+		{WishHost, "passes the client's Host, and `nginx.org/proxy-set-headers` adds a second one", "write a VirtualServer with `requestHeaders`"},
 		{WishProtocol, "speaks HTTP/1.1 or gRPC to an upstream", "use gRPC where the upstream speaks it"},
 		{WishVerify, "does not verify an upstream's certificate by annotation", "write a Policy with `egressMTLS` and name it in a VirtualServer or in `nginx.org/policies`"},
 		{WishServerName, "sends no server name (SNI)", "write a Policy with `egressMTLS`, its `serverName: true` and `sslName`"},
@@ -75,7 +75,7 @@ var NginxInc = &Dialect{
 	Unverified: true,
 	Aliases: Aliases{
 		State:   AliasOff,
-		Flag:    "NGINX Plus and `resolver-addresses` in its ConfigMap",
+		Flag:    "NGINX Plus and resolver-addresses in its ConfigMap",
 		Instead: "write a Service without selector and an EndpointSlice",
 		Source:  "https://github.com/nginx/kubernetes-ingress/issues/262",
 	},

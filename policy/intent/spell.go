@@ -95,7 +95,7 @@ func (d *Dialect) PerService(wish Wish, value string) bool {
 			return false
 		}
 	}
-	return true
+	return len(s.Write) > 0
 }
 
 // WritesOn tells whether the dialect writes a wish on the Service rather than on the Ingress.

@@ -159,7 +159,7 @@ func TestTable(t *testing.T) {
 				what += "; `" + a.Flag + "` refuses it"
 			}
 		case AliasOff:
-			what = "refuses it without " + a.Flag + "; else " + a.Instead
+			what = "refuses it without `" + a.Flag + "`; else " + a.Instead
 		case AliasNever:
 			what = "never serves it; " + a.Instead
 		default:

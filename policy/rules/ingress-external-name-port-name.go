@@ -101,7 +101,7 @@ var ingressExternalNamePortName = policy.Rule[*networkingv1.Ingress]{
 				continue
 			}
 			if d == nil {
-				d, _ = intent.Of(p.Object, p.World.IngressClass)
+				d, _ = p.Config.DialectOf(p.Object, p.World.IngressClass)
 			}
 			path, name := at.field().Child("service", "port", "name"), at.Service.Port.Name
 			if named(d, svc, at.Service.Port, p.Config.ClusterDomain) {
@@ -135,7 +135,7 @@ var ingressExternalNamePortNameService = policy.Rule[*corev1.Service]{
 					continue
 				}
 				if d == nil {
-					d, _ = intent.Of(ing, p.World.IngressClass)
+					d, _ = p.Config.DialectOf(ing, p.World.IngressClass)
 				}
 				if named(d, svc, at.Service.Port, p.Config.ClusterDomain) {
 					denied.add(ing.Name, at.Service.Port.Name)

@@ -3,22 +3,21 @@ package rules
 import (
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"drawbridge.dev/drawbridge/policy"
 	"drawbridge.dev/drawbridge/policy/intent"
 )
 
-var ingressPreserveHost = policy.Rule[*networkingv1.Ingress]{
-	ID:     "ingress-preserve-host",
-	Levels: policy.Same(policy.Fix),
-	Doc: policy.Doc{
-		Summary: "An Ingress whose backends are all ExternalName Services with one public name must send that name as Host.",
-		Why: "A proxy passes the Host of the client on. A site outside the cluster has never heard of the Ingress's host: it " +
-			"answers with 404, a redirect to itself or a stranger's page, and its certificate does not fit. The annotation is " +
-			"written in the words of the Ingress's class, and never beside one that already says something of the Host.",
-		Bad: `apiVersion: v1
+var preserveHostDoc = policy.Doc{
+	Summary: "An Ingress whose backends are all ExternalName Services with one public name must send that name as Host.",
+	Why: "A proxy passes the Host of the client on. A site outside the cluster has never heard of the Ingress's host: it " +
+		"answers with 404, a redirect to itself or a stranger's page, and its certificate does not fit. The annotation is " +
+		"written in the words of the Ingress's class, and never beside one that already says something of the Host: on the " +
+		"Ingress, or on the Service where the controller reads it there (Traefik), and then for each Service by itself. " +
+		"Where a controller has no annotation for it (Contour, APISIX, NGINX Inc.) this is a warning that tells what works.",
+	Bad: `apiVersion: v1
 kind: Service
 metadata:
   name: api
@@ -46,7 +45,7 @@ spec:
             port:
               number: 80
 `,
-		Good: `apiVersion: v1
+	Good: `apiVersion: v1
 kind: Service
 metadata:
   name: api
@@ -76,36 +75,38 @@ spec:
             port:
               number: 80
 `,
-		Since:  "0.1.0",
-		Source: "https://kubernetes.io/docs/concepts/services-networking/service/#externalname",
+	Since:  "0.1.0",
+	Source: "https://kubernetes.io/docs/concepts/services-networking/service/#externalname",
+}
+
+var ingressPreserveHost = policy.Rule[*networkingv1.Ingress]{
+	ID:      "ingress-preserve-host",
+	Levels:  policy.Same(policy.Fix),
+	Injects: policy.InjectHost,
+	Doc:     preserveHostDoc,
+	Check:   hostInjection.ingress,
+}
+
+// ingressPreserveHostService is the same for controllers that read the annotation on the Service.
+var ingressPreserveHostService = policy.Rule[*corev1.Service]{
+	ID:      "ingress-preserve-host",
+	Levels:  policy.Same(policy.Fix),
+	Injects: policy.InjectHost,
+	Doc:     preserveHostDoc,
+	Check:   hostInjection.service,
+}
+
+var hostInjection = &injection{
+	wish: intent.WishHost, value: "node", sameName: true,
+	suits: func(d *intent.Dialect, b intent.Backend) bool {
+		return b.Kind == intent.ExternalName && !b.Internal && !d.NodeHost && isName(b.Name) && !isIP(b.Name)
 	},
-	Check: func(p *policy.Pass[*networkingv1.Ingress]) {
-		d, list, ok := upstreams(p, intent.WishHost, func(b intent.Backend) bool {
-			return b.Kind == intent.ExternalName && !b.Internal && isName(b.Name) && !isIP(b.Name)
-		})
-		if !ok {
-			return
-		}
-		wishes := intent.Read(d, p.Object.Annotations)
-		host := ""
-		for i, b := range list {
-			h := wishes.For(b).Host
-			if i > 0 && (h != host || b.Name != list[0].Name) {
-				return
-			}
-			host = h
-		}
-		written, ok := d.Spell(intent.WishHost, "node", intent.Target{Host: host})
-		if !ok {
-			return
-		}
-		annotation, text := written[0].Key, written[0].Text
+	all: func(text, host string) string {
 		gets := "its own name"
 		if text != host {
 			gets += fmt.Sprintf(", '%s',", quoted(host))
 		}
-		p.Report(field.Required(annotationPath(annotation),
-			fmt.Sprintf("must be '%s', so that the external site gets %s as Host", quoted(text), gets)),
-			func(ing *networkingv1.Ingress) { intent.Inject(ing, annotation, text) })
+		return fmt.Sprintf(", so that the external site gets %s as Host", gets)
 	},
+	needs: func(b intent.Backend) string { return fmt.Sprintf("get '%s' as Host", quoted(b.Name)) },
 }

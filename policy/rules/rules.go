@@ -20,6 +20,8 @@ var all = policy.Book{
 		serviceExternalNameFormat,
 		serviceExternalNameTargetPort,
 		ingressExternalNamePortNameService,
+		ingressPreserveHostService,
+		ingressBackendProtocolService,
 	},
 	Endpoints: []policy.Rule[*corev1.Endpoints]{
 		endpointsPortName,
@@ -34,6 +36,7 @@ var all = policy.Book{
 		ingressExternalNamePortName,
 		ingressPreserveHost,
 		ingressBackendProtocol,
+		ingressAnnotationForeign,
 	},
 }
 
