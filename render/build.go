@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"drawbridge.dev/drawbridge/policy"
@@ -198,7 +199,11 @@ func (b *builder) route(h *built, in *ingress, path *networkingv1.HTTPIngressPat
 	if denied := in.denied.of(field); len(denied) > 0 {
 		return refuse(Denied, strings.Join(denied, "; "))
 	}
-	m, r := matchingOf(path, in.dialect, in.wishes)
+	var svc *corev1.Service
+	if path.Backend.Service != nil {
+		svc = b.service(name{Namespace: in.name.Namespace, Name: path.Backend.Service.Name}).object
+	}
+	m, r := matchingOf(path, in.dialect, in.wishesFor(svc, &path.Backend))
 	if r != nil {
 		return r
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -20,8 +21,9 @@ type ingress struct {
 	served  bool
 	object  *networkingv1.Ingress
 	dialect *intent.Dialect
-	wishes  intent.Wishes
-	denied  denials
+	// wishes are those that hold for all its backends; [ingress.wishesFor] are those for one.
+	wishes intent.Wishes
+	denied denials
 	// passesTLS tells that TLS is to reach the backend unread, which nothing here can do.
 	passesTLS bool
 	// rules are the indices of the rules of a host.
@@ -30,6 +32,14 @@ type ingress struct {
 	tls map[string][]int
 	// problems are those of the Ingress as a whole; they are told of with each of its hosts.
 	problems []Problem
+}
+
+// wishesFor are the wishes for one backend: what its Service says counts too. svc is nil where it is not known.
+func (in *ingress) wishesFor(svc *corev1.Service, backend *networkingv1.IngressBackend) intent.Wishes {
+	if svc == nil || backend.Service == nil {
+		return in.wishes
+	}
+	return intent.ReadBackend(in.dialect, in.object.Annotations, svc, backend.Service.Port)
 }
 
 func (b *builder) ingress(n name) *ingress {
@@ -46,7 +56,7 @@ func (b *builder) ingress(n name) *ingress {
 	in.object = res.Object.(*networkingv1.Ingress)
 	in.denied = denialsOf(res.Denied)
 	var known bool
-	in.dialect, known = intent.Of(in.object, b.snapshot.IngressClass)
+	in.dialect, known = b.config.DialectOf(in.object, b.snapshot.IngressClass)
 	in.wishes = intent.Read(in.dialect, in.object.Annotations)
 	in.passesTLS = in.dialect.PassesTLS(in.object.Annotations)
 	in.rules, in.tls = map[string][]int{}, map[string][]int{}
@@ -77,8 +87,10 @@ func (b *builder) ingress(n name) *ingress {
 		tell(annotationField(invalid.Annotation), BadAnnotation,
 			fmt.Sprintf("must be '%s', not %s; it is ignored", strings.Join(invalid.Allowed, "', '"), quote(invalid.Value)))
 	}
-	for _, wish := range [...]intent.Wish{intent.WishCASecret, intent.WishClientCert} {
-		if _, annotation := in.wishes.Get(wish); annotation != "" {
+	_, ca := in.wishes.Get(intent.WishCASecret)
+	_, client := in.wishes.Get(intent.WishClientCert)
+	for _, annotation := range slices.Compact([]string{ca, client}) {
+		if annotation != "" {
 			tell(annotationField(annotation), NotSupported, "Secrets for upstreams are not read; the upstream's certificate is verified against the proxy's own authorities")
 		}
 	}

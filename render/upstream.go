@@ -65,8 +65,9 @@ func (b *builder) upstreamOf(in *ingress, backend *networkingv1.IngressBackend, 
 	if what.Kind == intent.ExternalName && notAddress == nil {
 		what.Kind = intent.Addresses
 	}
-	want := in.wishes.For(what)
-	u, r := b.asked(in, want)
+	wishes := in.wishesFor(svc.object, backend)
+	want := wishes.For(what)
+	u, r := b.asked(wishes, want)
 	if r != nil {
 		return none, nil, r
 	}
@@ -120,14 +121,14 @@ func (b *builder) upstreamOf(in *ingress, backend *networkingv1.IngressBackend, 
 	}
 	if !want.Verify {
 		tell(NotSupported, "verification of the upstream's certificate stays on; it can not be turned off")
-	} else if said, _ := in.wishes.Get(intent.WishVerify); said == "" && in.dialect.Unverified {
+	} else if said, _ := wishes.Get(intent.WishVerify); said == "" && in.dialect.Unverified {
 		tell(Notice, "the upstream's certificate is verified here, which "+in.dialect.Name+" does not do unless asked to")
 	}
 	return u, problems, nil
 }
 
-// asked is the part of an upstream that the Ingress's annotations ask for.
-func (b *builder) asked(in *ingress, want intent.Upstream) (model.Upstream, *refusal) {
+// asked is the part of an upstream that annotations ask for.
+func (b *builder) asked(wishes intent.Wishes, want intent.Upstream) (model.Upstream, *refusal) {
 	u := model.Upstream{Host: strings.ToLower(want.Host)}
 	switch want.Protocol {
 	case intent.HTTPS:
@@ -138,12 +139,12 @@ func (b *builder) asked(in *ingress, want intent.Upstream) (model.Upstream, *ref
 		u.Protocol = model.H2
 	}
 	host := hostOf(u.Host)
-	if value, by := in.wishes.Get(intent.WishHost); strings.HasPrefix(value, "rewrite:") && !isName(host) {
+	if value, by := wishes.Get(intent.WishHost); strings.HasPrefix(value, "rewrite:") && !isName(host) {
 		return u, refuse(BadAnnotation, fmt.Sprintf("`%s` must be a host name, with a port at most, not %s", by, quote(want.Host)))
 	}
 	serverName := strings.ToLower(strings.TrimSuffix(want.ServerName, "."))
 	if want.ServerName != "" && !isDNSName(serverName) {
-		_, by := in.wishes.Get(intent.WishServerName)
+		_, by := wishes.Get(intent.WishServerName)
 		return u, refuse(BadAnnotation, fmt.Sprintf("`%s` must be a DNS name, not %s", by, quote(want.ServerName)))
 	}
 	if u.Protocol.TLS() {
