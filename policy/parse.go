@@ -160,7 +160,7 @@ func (r *policyReader) syntax(err error) {
 			at.line, text = n, rest
 		}
 	}
-	r.fail(at, "%s", text)
+	r.fail(at, "must be YAML: %s", text)
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
@@ -252,7 +252,7 @@ func (r *policyReader) scalar(n *yaml.Node, s *shape, path string) {
 // rule refuses an ID that no rule has.
 func (r *policyReader) rule(n *yaml.Node) (ok bool) {
 	if strings.Trim(n.Value, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || n.Value == "" || r.known != nil && !r.known(n.Value) {
-		r.fail(placeOf(n), "unknown rule '%s': `drawbridge rules` lists those there are", cut(n.Value, maxValue))
+		r.fail(placeOf(n), "unknown rule '%s': must be one that `drawbridge rules` lists", cut(n.Value, maxValue))
 		return false
 	}
 	return true

@@ -92,7 +92,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		"version: 1\nprofile: Strict":                                      "policy: line 2: `profile`: unknown profile 'Strict': must be 'baseline' or 'strict'",
 		"version: 1\nprofile: [strict]":                                    "policy: line 2: `profile`: must be a string; write it in quotes",
 		"version: 1\nrules: [a]":                                           "policy: line 2: `rules`: must be a mapping of keys to values",
-		"version: 1\nrules:\n  nope: warn":                                 "policy: line 3: unknown rule 'nope': `drawbridge rules` lists those there are",
+		"version: 1\nrules:\n  nope: warn":                                 "policy: line 3: unknown rule 'nope': must be one that `drawbridge rules` lists",
 		"version: 1\nrules:\n  Ingress-Preserve-Host: warn":                "policy: line 3: unknown rule 'Ingress-Preserve-Host'",
 		"version: 1\nrules:\n  \"a::b\": warn":                             "policy: line 3: unknown rule 'a::b'",
 		"version: 1\nrules:\n  ingress-preserve-host: Warn":                "policy: line 3: `rules.ingress-preserve-host`: unknown level 'Warn': must be 'off', 'warn', 'deny' or 'fix'",
@@ -117,7 +117,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		"version: 1\nslices: &x {}\naddresses: *x":                         "must not use anchors and aliases; write the value",
 		"version: 1\n<<: {profile: strict}":                                "policy: line 2: the policy: a key must be a plain word",
 		"version: 1\n1: 2":                                                 "a key must be a plain word",
-		"version: 1\nrules: {":                                             "policy: line 2: did not find expected node content",
+		"version: 1\nrules: {":                                             "policy: line 2: must be YAML: did not find expected node content",
 		"version: 1\n\tx: y":                                               "policy: line 2",
 	} {
 		got, err := ParseConfig([]byte(text), knownRule)

@@ -193,7 +193,7 @@ func TestMistakes(t *testing.T) {
 	_, err := ParseConfig([]byte("version: 1\nprofil: x\nrules:\n  nope: warn\nhosts:\n- hosts: [A.b]\n  namespaces: [a]\nslices:\n    scope: x\n"), knownRule)
 	want := []Mistake{
 		{2, 1, "unknown key 'profil': must be 'profile'"},
-		{4, 3, "unknown rule 'nope': `drawbridge rules` lists those there are"},
+		{4, 3, "unknown rule 'nope': must be one that `drawbridge rules` lists"},
 		{6, 11, "`hosts[0].hosts[0]`: 'A.b' must be a DNS name in lower case without a last dot, or '*.' and one, or '*'"},
 		{9, 12, "`slices.scope`: unknown scope 'x': must be 'all', 'ingress', 'annotated' or 'off'"},
 	}
@@ -206,7 +206,7 @@ func TestMistakes(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"":                     "policy: " + emptyPolicy,
-		"version: 1\nrules: {": "policy: line 2: did not find expected node content",
+		"version: 1\nrules: {": "policy: line 2: must be YAML: did not find expected node content",
 		"{version: 1}}":        "policy: ",
 	} {
 		_, err := ParseConfig([]byte(text), nil)
