@@ -22,11 +22,11 @@ var (
 func writeGitHub(w io.Writer, r *Report) error {
 	out := bufio.NewWriter(w)
 	for _, u := range r.Unreadable {
-		command(out, "error", "can not be read", u.source(), u.source().String(), u.text())
+		command(out, "error", "can not be read", u.source(), u.text(), u.line())
 	}
 	for _, f := range r.Findings {
 		if !f.Exempt {
-			command(out, githubLevel(f.Level), f.Rule, f.Source, f.place(), f.text())
+			command(out, githubLevel(f.Level), f.Rule, f.Source, f.text(), f.place()+": "+f.text())
 		}
 	}
 	return out.Flush()
@@ -42,7 +42,8 @@ func githubLevel(l policy.Level) string {
 	return "warning"
 }
 
-func command(w io.Writer, level, title string, at Source, place, text string) {
+// command writes a command with a text, which is placed where GitHub can not show its place.
+func command(w io.Writer, level, title string, at Source, text, placed string) {
 	var properties []string
 	set := func(name, value string) {
 		properties = append(properties, name+"="+commandProperty.Replace(value))
@@ -61,7 +62,7 @@ func command(w io.Writer, level, title string, at Source, place, text string) {
 			number("endColumn", at.EndColumn)
 		}
 	} else {
-		text = place + ": " + text
+		text = placed
 	}
 	set("title", title)
 	fmt.Fprintf(w, "::%s %s::%s\n", level, strings.Join(properties, ","), commandData.Replace(text))

@@ -77,10 +77,10 @@ func writeJUnit(w io.Writer, r *Report, opts Options) error {
 		return s, c
 	}
 	for _, u := range r.Unreadable {
-		s, c := add(u.source(), u.File, class(u.source(), Object{}), "can be read")
+		s, c := add(u.source(), cmp.Or(u.File, "cluster"), class(u.source(), Object{}), "can be read")
 		s.Errors++
 		top.Errors++
-		c.Error = &junitResult{Message: u.text(), Type: "unreadable", Text: u.source().String() + ": " + u.text()}
+		c.Error = &junitResult{Message: u.text(), Type: "unreadable", Text: u.line()}
 	}
 	of := make([][]Finding, len(r.Judged))
 	for _, f := range r.Findings {

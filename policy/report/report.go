@@ -88,8 +88,9 @@ type Finding struct {
 	Source    Source `json:"source,omitzero"`
 	Exempt    bool   `json:"exempt"`
 	Ratcheted bool   `json:"ratcheted"`
-	// Reason is the author's, for an exempt finding.
-	Reason string `json:"reason,omitempty"`
+	// ExemptBy and Reason tell by what right a finding is exempt, and why.
+	ExemptBy policy.ExemptBy `json:"exemptBy,omitempty"`
+	Reason   string          `json:"reason,omitempty"`
 
 	subject  int    // index in Judged
 	identity string // what stays the same while the text around it moves
@@ -97,7 +98,8 @@ type Finding struct {
 
 // Unreadable is an input, or a part of one, that could not be read.
 type Unreadable struct {
-	File string `json:"file"`
+	// File is empty where it is something of a cluster.
+	File string `json:"file,omitempty"`
 	// Line and Column are 0 where the whole file is meant, Column also where only the line is known.
 	Line   int    `json:"line,omitzero"`
 	Column int    `json:"column,omitzero"`
@@ -126,11 +128,8 @@ func (r *Report) Add(o policy.Object, res policy.Result, at func(field string) S
 		for _, f := range list {
 			finding := Finding{
 				Rule: f.Rule, Level: f.Level, Object: object, Field: f.Err.Field, Message: f.Cause(), Source: at(f.Err.Field),
-				Exempt: f.Exempt, Ratcheted: f.Ratcheted,
+				Exempt: f.Exempt, Ratcheted: f.Ratcheted, ExemptBy: f.By, Reason: f.Reason,
 				subject: len(r.Judged) - 1,
-			}
-			if f.Exempt {
-				finding.Reason = strings.TrimSpace(o.GetAnnotations()[policy.AllowPrefix+f.Rule])
 			}
 			finding.identity = strings.Join([]string{
 				f.Rule, object.String(), withoutIndices(f.Err.Field), string(f.Err.Type), fmt.Sprint(f.Err.BadValue),
@@ -219,6 +218,14 @@ func (f Finding) text() string {
 		return manifest.OneLine(f.Message)
 	}
 	return manifest.OneLine(shorten(f.Field, maxField) + ": " + f.Message)
+}
+
+// line is the text with its place before it.
+func (u Unreadable) line() string {
+	if u.File == "" {
+		return u.text()
+	}
+	return manifest.OneLine(u.source().String() + ": " + u.text())
 }
 
 // place is file:line:column, or the object's name where it has no file.

@@ -62,11 +62,10 @@ func sample() *Report {
 	}
 	r.Add(svc("a"), policy.Result{Denied: []policy.Finding{ip(policy.Deny, "1.2.3.4")}}, at("deploy/a b.yaml", 1))
 	r.Add(svc("clean"), policy.Result{}, at("deploy/a b.yaml", 20))
-	spared := svc("spared")
-	spared.Annotations = map[string]string{policy.AllowPrefix + "service-external-name-ip": " the resolver\nanswers for it "}
 	exempt := ip(policy.Warn, "10.0.0.1")
-	exempt.Exempt = true
-	r.Add(spared, policy.Result{Exempt: []policy.Finding{exempt}}, at("deploy/a b.yaml", 40))
+	exempt.Exempt, exempt.By, exempt.Reason = true, policy.ByAuthor, "the resolver\nanswers for it"
+	r.Add(svc("spared"), policy.Result{Exempt: []policy.Finding{exempt}}, at("deploy/a b.yaml", 40))
+	exempt.By, exempt.Reason = policy.ByPolicy, "MetalLB"
 	r.Add(svc("by-policy"), policy.Result{Exempt: []policy.Finding{exempt}}, at("deploy/a b.yaml", 60))
 	mended := policy.Finding{Rule: "ingress-preserve-host", Level: policy.Fix, Err: field.Required(
 		field.NewPath("metadata", "annotations").Key("ingress.kubernetes.io/preserve-host"), "must be 'false'")}
@@ -222,16 +221,16 @@ func hostile(text, file string) *Report {
 	r := &Report{Version: text, Rules: []policy.Info{{ID: "r", Doc: policy.Doc{Summary: "s", Why: "w"}}}}
 	o := &corev1.Service{
 		TypeMeta:   metav1.TypeMeta{APIVersion: text, Kind: text},
-		ObjectMeta: metav1.ObjectMeta{Namespace: text, Name: text, Annotations: map[string]string{policy.AllowPrefix + "r": text}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: text, Name: text},
 	}
 	find := func(level policy.Level, exempt bool) []policy.Finding {
-		return []policy.Finding{{Rule: "r", Level: level, Exempt: exempt, Err: &field.Error{Type: field.ErrorTypeInvalid, Field: text, BadValue: text, Detail: text}}}
+		return []policy.Finding{{Rule: "r", Level: level, Exempt: exempt, Reason: text, Err: &field.Error{Type: field.ErrorTypeInvalid, Field: text, BadValue: text, Detail: text}}}
 	}
 	for _, at := range []func(string) Source{nil, func(string) Source { return Source{File: file, Line: 1, Column: 2, EndLine: 1, EndColumn: 3} }} {
 		r.Add(o, policy.Result{Denied: find(policy.Deny, false), Warned: find(policy.Warn, false), Fixed: find(policy.Fix, false), Exempt: find(policy.Warn, true)}, at)
 	}
 	r.Findings = append(r.Findings, Finding{Rule: "r", Level: policy.Deny, Field: text, Message: text, Source: Source{File: file, Line: 1}, subject: 1})
-	r.Unreadable = []Unreadable{{File: file, Line: 1, Field: text, Detail: text}, {File: file, Detail: text}}
+	r.Unreadable = []Unreadable{{File: file, Line: 1, Field: text, Detail: text}, {File: file, Detail: text}, {Detail: text}}
 	return r
 }
 
@@ -265,7 +264,7 @@ func FuzzWrite(f *testing.F) {
 				// What is exempt is not told, what can not be read only to GitHub.
 				want := 7
 				if format == GitHub {
-					want += 2
+					want += 3
 				}
 				if n := strings.Count(got, "\n"); n != want || !strings.HasSuffix(got, "\n") {
 					t.Errorf("%s has %d lines, want %d: %q", format, n, want, got)
@@ -291,7 +290,7 @@ func FuzzWrite(f *testing.F) {
 				if err := xml.Unmarshal([]byte(got), &back); err != nil {
 					t.Fatalf("%v: %s", err, got)
 				}
-				if back.Tests != 4 || back.Failures != 2 || back.Errors != 2 {
+				if back.Tests != 5 || back.Failures != 2 || back.Errors != 3 {
 					t.Errorf("%d tests, %d failures, %d errors", back.Tests, back.Failures, back.Errors)
 				}
 			}

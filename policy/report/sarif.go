@@ -171,9 +171,9 @@ func writeSARIF(w io.Writer, r *Report, opts Options) error {
 		seen[id]++
 		result.Fingerprints = map[string]string{fingerprint: fmt.Sprintf("%s:%d", id, seen[id])}
 		if f.Exempt {
-			s := sarifSuppression{Kind: "external", Justification: "exempted by the policy"}
-			if f.Reason != "" {
-				s = sarifSuppression{Kind: "inSource", Justification: f.Reason}
+			s := sarifSuppression{Kind: "external", Justification: f.Reason}
+			if f.ExemptBy == policy.ByAuthor {
+				s.Kind = "inSource"
 			}
 			result.Suppressions = []sarifSuppression{s}
 		}
