@@ -10,6 +10,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"drawbridge.dev/drawbridge/policy"
 )
 
 // Failures says what becomes of a request that the webhook does not answer.
@@ -63,13 +65,15 @@ type ConfigurationOptions struct {
 	ExcludedNamespaces []string
 	// ExcludedUsers are out of scope beside ControlPlaneUsers and ServiceAccount, in the same form.
 	ExcludedUsers []string
+	// PolicyName is the ConfigMap in Namespace that holds the policy; empty means policy.ConfigMapName.
+	PolicyName string
 	// ServiceAccount is the account of the manager in Namespace, whose slices are its own; empty means
 	// drawbridge-manager.
 	ServiceAccount string
 }
 
 // Configurations makes the objects that send the API server's requests to the webhook: one webhook for each kind and
-// path. The names of the webhooks are <kind>.<mutate|validate>.drawbridge.dev.
+// path, and one for the ConfigMap of the policy. The names of the webhooks are <kind>.<mutate|validate>.drawbridge.dev.
 func Configurations(o ConfigurationOptions) (*admissionregistrationv1.MutatingWebhookConfiguration, *admissionregistrationv1.ValidatingWebhookConfiguration) {
 	o = o.defaulted()
 	meta := metav1.ObjectMeta{Name: o.Name, Labels: o.Labels, Annotations: o.Annotations}
@@ -132,7 +136,36 @@ func Configurations(o ConfigurationOptions) (*admissionregistrationv1.MutatingWe
 			MatchConditions:         o.conditions(k.kind),
 		})
 	}
+	validating.Webhooks = append(validating.Webhooks, o.policyWebhook())
 	return mutating, validating
+}
+
+// policyWebhook has the ConfigMap of the policy judged, and no other, whoever writes it. It fails open whatever the other
+// webhooks do: a manager that does not answer must not keep anybody from mending its policy.
+func (o ConfigurationOptions) policyWebhook() admissionregistrationv1.ValidatingWebhook {
+	return admissionregistrationv1.ValidatingWebhook{
+		Name:         "configmap.validate.drawbridge.dev",
+		ClientConfig: o.client(policyPath),
+		Rules: []admissionregistrationv1.RuleWithOperations{{
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+			Rule: admissionregistrationv1.Rule{
+				APIGroups: []string{corev1.GroupName}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"},
+				Scope: new(admissionregistrationv1.NamespacedScope),
+			},
+		}},
+		FailurePolicy: new(admissionregistrationv1.Ignore),
+		MatchPolicy:   new(admissionregistrationv1.Equivalent),
+		NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
+			Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{o.Namespace},
+		}}},
+		ObjectSelector:          &metav1.LabelSelector{},
+		SideEffects:             new(admissionregistrationv1.SideEffectClassNone),
+		TimeoutSeconds:          new(o.TimeoutSeconds),
+		AdmissionReviewVersions: []string{"v1"},
+		MatchConditions: []admissionregistrationv1.MatchCondition{{
+			Name: "only-the-policy", Expression: "request.name == " + celString(o.PolicyName),
+		}},
+	}
 }
 
 func (o ConfigurationOptions) defaulted() ConfigurationOptions {
@@ -141,6 +174,9 @@ func (o ConfigurationOptions) defaulted() ConfigurationOptions {
 	}
 	if o.Namespace == "" {
 		o.Namespace = "drawbridge-system"
+	}
+	if o.PolicyName == "" {
+		o.PolicyName = policy.ConfigMapName
 	}
 	if o.ServiceAccount == "" {
 		o.ServiceAccount = "drawbridge-manager"

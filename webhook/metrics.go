@@ -54,7 +54,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}, []string{"kind", "result"}),
 	}
 	registry.MustRegister(m.reviews, m.seconds, m.panics, m.errors, m.reads)
-	for _, kind := range [...]string{"Service", "Endpoints", "EndpointSlice", "Ingress"} {
+	for _, kind := range [...]string{"Service", "Endpoints", "EndpointSlice", "Ingress", "ConfigMap"} {
 		m.panics.WithLabelValues(kind)
 		m.errors.WithLabelValues(kind)
 	}

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"drawbridge.dev/drawbridge/policy"
@@ -29,6 +30,8 @@ type Options struct {
 	World func(context.Context) policy.World
 	// Metrics may be shared with a World.
 	Metrics *Metrics
+	// PolicyMap is the ConfigMap that holds the policy; the zero value means that none is judged.
+	PolicyMap types.NamespacedName
 	// Authorize asks the API server what a user may do; nil means that nobody may exempt from a Guard.
 	Authorize func(context.Context, *authorizationv1.SubjectAccessReview) error
 }
@@ -38,7 +41,7 @@ type Registrar interface {
 	Register(path string, hook http.Handler)
 }
 
-// Register puts the eight handlers on a server.
+// Register puts the handlers on a server: two for each kind, and one for the ConfigMap of the policy.
 func Register(server Registrar, o Options) {
 	if o.World == nil {
 		o.World = func(context.Context) policy.World { return policy.Nothing{} }
@@ -47,6 +50,9 @@ func Register(server Registrar, o Options) {
 	register(server, o, "endpoints", corev1.GroupName, "Endpoints", func() *corev1.Endpoints { return &corev1.Endpoints{} })
 	register(server, o, "endpointslice", discoveryv1.GroupName, "EndpointSlice", func() *discoveryv1.EndpointSlice { return &discoveryv1.EndpointSlice{} })
 	register(server, o, "ingress", networkingv1.GroupName, "Ingress", func() *networkingv1.Ingress { return &networkingv1.Ingress{} })
+	if o.PolicyMap.Name != "" {
+		server.Register(policyPath, &admission.Webhook{Handler: newPolicyHandler(o), WithContextFunc: withTimeout})
+	}
 }
 
 func register[T policy.Object](server Registrar, o Options, path, group, kind string, empty func() T) {

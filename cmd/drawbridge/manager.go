@@ -194,7 +194,7 @@ func (o *managerOptions) run(ctx context.Context, config *rest.Config) error {
 		return err
 	}
 	webhook.Register(mgr.GetWebhookServer(), webhook.Options{
-		Book: rules.All(), Policy: current.Current, World: world.For, Metrics: metrics,
+		Book: rules.All(), Policy: current.Current, World: world.For, Metrics: metrics, PolicyMap: policyKey,
 		Authorize: func(ctx context.Context, review *authorizationv1.SubjectAccessReview) error {
 			return mgr.GetClient().Create(ctx, review)
 		},

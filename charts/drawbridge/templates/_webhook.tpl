@@ -44,6 +44,40 @@ the reasons for each field stand there.
 {{- end }}
 
 {{/*
+The webhook that judges the ConfigMap of the policy and no other. It fails open whatever the values say: a manager that
+does not answer must not keep anybody from mending its policy.
+*/}}
+{{- define "drawbridge.policyWebhook" -}}
+- name: configmap.validate.drawbridge.dev
+  admissionReviewVersions: [v1]
+  clientConfig:
+    service:
+      name: drawbridge-webhook
+      namespace: {{ .Release.Namespace }}
+      port: 443
+      path: /validate/configmap
+  rules:
+    - apiGroups: [""]
+      apiVersions: [v1]
+      resources: [configmaps]
+      operations: [CREATE, UPDATE]
+      scope: Namespaced
+  failurePolicy: Ignore
+  matchPolicy: Equivalent
+  sideEffects: None
+  timeoutSeconds: {{ .Values.webhook.timeoutSeconds }}
+  namespaceSelector:
+    matchExpressions:
+      - key: kubernetes.io/metadata.name
+        operator: In
+        values: [{{ .Release.Namespace | quote }}]
+  objectSelector: {}
+  matchConditions:
+    - name: only-the-policy
+      expression: "request.name == 'drawbridge-policy'"
+{{- end }}
+
+{{/*
 The CEL expression that is false for users who are neither checked nor mended. The schema of the values lets in
 printable ASCII alone; quotes and backslashes are escaped here.
 */}}
