@@ -125,7 +125,7 @@ func load(cmd *cobra.Command, paths []string, namespace string) (files []*manife
 
 // loadAll is load for who wants to know what can not be read.
 func loadAll(cmd *cobra.Command, paths []string, namespace string) (files []*manifest.File, errs []*manifest.Error) {
-	files, errs = manifest.Load(paths, cmd.InOrStdin(), manifest.Options{Namespace: namespace})
+	files, errs = manifest.Load(paths, cmd.InOrStdin(), manifest.Options{Namespace: namespace, Patterns: true})
 	errs = append(errs, manifest.Errors(files)...)
 	complain(cmd, errs)
 	return files, errs

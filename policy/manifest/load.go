@@ -28,9 +28,10 @@ const (
 // names. Of a folder it reads the files .yaml, .yml and .json at any depth, neither hidden ones nor links that lead out
 // of it; a file that is named itself is read whatever its name is. No file is read twice.
 //
-// A path that does not exist and has one of *?[{ in it is a pattern, for shells that leave it as it is: * and ? stay
-// within a name, ** goes to any depth, {a,b} is either. It stands for what it matches, hidden files only where it says
-// their dot; with an ending in its last part it reads files of any ending. One that matches nothing is an error.
+// Where opts.Patterns is set, a path that does not exist and has one of *?[{ in it is a pattern, for shells that leave it
+// as it is: * and ? stay within a name, ** goes to any depth, {a,b} is either. It stands for what it matches, hidden files
+// only where it says their dot; with an ending in its last part it reads files of any ending. One that matches nothing is
+// an error.
 //
 // Where stdin is nil its path is one that can not be opened.
 //
@@ -48,7 +49,7 @@ func Load(paths []string, stdin io.Reader, opts Options) (files []*File, errs []
 		}
 		info, err := os.Stat(p)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(p, "*?[{"):
+		case opts.Patterns && errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(p, "*?[{"):
 			l.pattern(p)
 		case err != nil:
 			l.fail(p, err)
@@ -201,9 +202,13 @@ func (l *loader) pattern(p string) {
 	defer func() { _ = root.Close() }() // it was only read from
 	named := strings.Contains(path.Base(rest), ".")
 	before := l.found + len(l.errs)
-	names, err := doublestar.Glob(root.FS(), rest, doublestar.WithNoHidden(), doublestar.WithNoFollow(), doublestar.WithFailOnIOErrors())
-	if err != nil {
+	options := []doublestar.GlobOption{doublestar.WithNoHidden(), doublestar.WithNoFollow()}
+	names, err := doublestar.Glob(root.FS(), rest, append(options, doublestar.WithFailOnIOErrors())...)
+	if err != nil { // a folder that can not be read; the others can
 		l.fail(p, err)
+		if names, err = doublestar.Glob(root.FS(), rest, options...); err != nil {
+			return
+		}
 	}
 	slices.Sort(names)
 	for _, name := range names {

@@ -1,5 +1,5 @@
-// Package manifest reads Kubernetes manifests from text, tells the line of every field, and mends objects by editing
-// the text that they came from.
+// Package manifest reads Kubernetes manifests from text, tells the line and column of every field, and mends objects by
+// editing the text that they came from.
 //
 // Offline text has what a cluster never shows: comments, an order, several documents, lists of objects, versions of
 // the API that no server serves any longer. [Read] makes typed objects of it and [File.Mend] puts mended objects
@@ -44,6 +44,8 @@ const DefaultNamespace = "default"
 type Options struct {
 	// Namespace is given to namespaced objects that name none; empty means DefaultNamespace.
 	Namespace string
+	// Patterns has Load take a path that does not exist for a pattern, where it can be one.
+	Patterns bool
 }
 
 func (o Options) namespace() string { return cmp.Or(o.Namespace, DefaultNamespace) }

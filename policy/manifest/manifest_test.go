@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -479,6 +480,40 @@ func TestErrorIsOneSafeLine(t *testing.T) {
 	}
 	if got := f.Errors[0].Error(); strings.ContainsAny(got, "\x1b\n\u202e") || !strings.Contains(got, "unknown field") || !strings.Contains(got, ":3:1: ") {
 		t.Errorf("%q", got)
+	}
+}
+
+// A line can be printed wherever a CI system reads along.
+func TestOneLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"a\nb\x1b[31mc":          "a b [31mc",
+		"a\u202eb":               "a?b",
+		"::error::x":             ": :error::x",
+		" \u00a0::error::x":      ": :error::x",
+		"a ::error::x":           "a ::error::x",
+		"x ##[set-output name=]": "x # #[set-output name=]",
+		"##VSO[task]###[x]":      "# #VSO[task]## #[x]",
+		"## a heading [1]":       "## a heading [1]",
+		"":                       "",
+	} {
+		if got := OneLine(text); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
+}
+
+// A path is a pattern only for who says so: a folder that is followed is walked by its name.
+func TestLoadPatterns(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte("a: 1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	pattern := filepath.Join(dir, "*.yaml")
+	if files, errs := Load([]string{pattern}, nil, Options{Patterns: true}); len(files) != 1 || len(errs) != 0 {
+		t.Errorf("files %v, errors %v", files, errs)
+	}
+	if files, errs := Load([]string{pattern}, nil, Options{}); len(files) != 0 || len(errs) != 1 || !errors.Is(errs[0], os.ErrNotExist) {
+		t.Errorf("files %v, errors %v", files, errs)
 	}
 }
 

@@ -26,10 +26,20 @@ func writeGitHub(w io.Writer, r *Report) error {
 	}
 	for _, f := range r.Findings {
 		if !f.Exempt {
-			command(out, githubLevel(f.Level), f.Rule, f.Source, f.text(), f.place()+": "+f.text())
+			command(out, githubLevel(f.Level), f.Rule, f.Source, f.text(), placed(f))
 		}
 	}
 	return out.Flush()
+}
+
+// placed is the text of a finding that is in no file: with its object, because the lines of standard input are gone by
+// the time that somebody reads of them.
+func placed(f Finding) string {
+	text := manifest.OneLine(f.Object.String()) + ": " + f.text()
+	if f.Source.File != "" {
+		text = f.Source.String() + ": " + text
+	}
+	return text
 }
 
 func githubLevel(l policy.Level) string {
