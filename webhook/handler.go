@@ -125,33 +125,40 @@ func ownWrite(req admission.Request) bool {
 	return json.Unmarshal(req.Options.Raw, &options) == nil && options.FieldManager == string(injected.FieldOwner)
 }
 
-// disown is the object with what an update made the author's own taken from the list of what was injected.
-func disown(object, old policy.Object) policy.Object {
-	ing, ok := object.(*networkingv1.Ingress)
-	before, had := old.(*networkingv1.Ingress)
-	if !ok || !had || !intent.Marked(ing) {
-		return object
+// injectable tells of the kinds that annotations are injected into.
+func injectable(o policy.Object) bool {
+	switch o.(type) {
+	case *networkingv1.Ingress, *corev1.Service:
+		return true
 	}
-	ing = ing.DeepCopy()
-	intent.Disown(ing, before)
-	return ing
+	return false
 }
 
-// mark is what came of a review, with the mark by which the leader completes an Ingress once its Services are known.
-// What the old object waited for already is no reason for it, as for any other finding.
+// disown is the object with what an update made the author's own taken from the list of what was injected.
+func disown(object, old policy.Object) policy.Object {
+	if !injectable(object) || !injectable(old) || !intent.Marked(object) {
+		return object
+	}
+	object = object.DeepCopyObject().(policy.Object)
+	intent.Disown(object, old)
+	return object
+}
+
+// mark is what came of a review, with the mark by which the leader completes an Ingress once its Services are known, and
+// a Service once an Ingress leads to it. What the old object waited for already is no reason for it, as for any other
+// finding.
 func mark(result policy.Result, old policy.Object) policy.Object {
-	ing, ok := result.Object.(*networkingv1.Ingress)
-	if !ok || intent.Marked(ing) {
-		return result.Object
+	object := result.Object
+	if !injectable(object) || intent.Marked(object) {
+		return object
 	}
-	before, had := old.(*networkingv1.Ingress)
-	completing := had && intent.Marked(before)
+	completing := old != nil && injectable(old) && intent.Marked(old)
 	if !slices.ContainsFunc(result.Awaited, func(a policy.Awaited) bool { return completing || !a.Ratcheted }) {
-		return result.Object
+		return object
 	}
-	ing = ing.DeepCopy()
-	intent.Mark(ing)
-	return ing
+	object = object.DeepCopyObject().(policy.Object)
+	intent.Mark(object)
+	return object
 }
 
 // decode reads an object as the API server does: names of fields in their case, unknown ones passed over.

@@ -40,8 +40,10 @@ func TestMark(t *testing.T) {
 			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "site.example.com"},
 		},
 	)
+	config := policy.DefaultConfig()
+	config.Rules = map[string]policy.Level{"ingress-backend-missing": policy.Off}
 	webhook.Register(m, webhook.Options{
-		Book: rules.All(), Policy: policy.DefaultConfig, Metrics: webhook.NewMetrics(prometheus.NewRegistry()),
+		Book: rules.All(), Policy: func() *policy.Config { return config }, Metrics: webhook.NewMetrics(prometheus.NewRegistry()),
 		World: func(context.Context) policy.World { return world },
 	})
 	http := httptest.NewServer(m)
@@ -83,7 +85,7 @@ func TestMark(t *testing.T) {
 		"pods":                         {ing: own(nil, "pods")},
 		"pods beside the unknown":      {ing: own(nil, "pods", "later")},
 		"no Service":                   {ing: backedByObject},
-		"class not known":              {ing: ingress("traefik", nil, "later")},
+		"class not known":              {ing: ingress("strange", nil, "later")},
 		"passes TLS through":           {ing: own(annotations{"ingress.kubernetes.io/ssl-passthrough": "true"}, "later"), want: annotations{"ingress.kubernetes.io/ssl-passthrough": "true"}},
 		"a controller's":               {ing: owned},
 		"everything is said":           {ing: own(annotations{host: "true", protocol: "HTTP"}, "later"), want: annotations{host: "true", protocol: "HTTP"}},
@@ -144,5 +146,90 @@ func TestMark(t *testing.T) {
 		if got := s.review(t, "/validate/ingress", req); !got.Allowed || got.Patch != nil || len(got.Warnings) > 0 {
 			t.Errorf("%s: /validate says %+v", name, got)
 		}
+	}
+}
+
+// TestMarkService holds what becomes of a Service as it is written: in a cluster with a class whose controller reads on
+// the Service, an alias waits for its Ingress.
+func TestMarkService(t *testing.T) {
+	const (
+		list     = "drawbridge.dev/injected"
+		passHost = "traefik.ingress.kubernetes.io/service.passhostheader"
+	)
+	traefik := &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "gate"}, Spec: networkingv1.IngressClassSpec{Controller: "traefik.io/ingress-controller"}}
+	nginx := &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "nginx"}, Spec: networkingv1.IngressClassSpec{Controller: "k8s.io/ingress-nginx"}}
+	leads := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "x"}, Spec: networkingv1.IngressSpec{
+		IngressClassName: new("gate"), DefaultBackend: &networkingv1.IngressBackend{
+			Service: &networkingv1.IngressServiceBackend{Name: "led", Port: networkingv1.ServiceBackendPort{Number: 80}}},
+	}}
+	type annotations = map[string]string
+	service := func(name, external string, a annotations) *corev1.Service {
+		svc := &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, Annotations: a},
+			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: external, Ports: []corev1.ServicePort{{Port: 80}}},
+		}
+		if external == "" {
+			svc.Spec = corev1.ServiceSpec{Selector: map[string]string{"a": "b"}, Ports: []corev1.ServicePort{{Port: 80}}}
+		}
+		return svc
+	}
+	for name, c := range map[string]struct {
+		world    []policy.Object
+		old, svc *corev1.Service
+		want     annotations
+		warnings int
+	}{
+		"before its Ingress":             {[]policy.Object{traefik}, nil, service("site", "a.example.com", nil), annotations{list: ""}, 0},
+		"in a cluster that reads others": {[]policy.Object{nginx}, nil, service("site", "a.example.com", nil), nil, 0},
+		"a name inside":                  {[]policy.Object{traefik}, nil, service("site", "a.n.svc.cluster.local", nil), nil, 0},
+		"pods":                           {[]policy.Object{traefik}, nil, service("site", "", nil), nil, 0},
+		"an old one gets a label":        {[]policy.Object{traefik}, service("site", "a.example.com", nil), service("site", "a.example.com", annotations{"a": "b"}), annotations{"a": "b"}, 0},
+		"replaced without the mark":      {[]policy.Object{traefik}, service("site", "a.example.com", annotations{list: ""}), service("site", "a.example.com", nil), annotations{list: ""}, 0},
+		"after its Ingress":              {[]policy.Object{traefik, leads}, nil, service("led", "a.example.com", nil), annotations{list: passHost, passHost: "false"}, 1},
+		"changed by its author":          {[]policy.Object{traefik, leads}, service("led", "a.example.com", annotations{list: passHost, passHost: "false"}), service("led", "a.example.com", annotations{list: passHost, passHost: "true"}), annotations{list: "", passHost: "true"}, 0},
+	} {
+		m := mux{http.NewServeMux()}
+		world := policy.NewIndex(c.world...)
+		webhook.Register(m, webhook.Options{
+			Book: rules.All(), Policy: policy.DefaultConfig, Metrics: webhook.NewMetrics(prometheus.NewRegistry()),
+			World: func(context.Context) policy.World { return world },
+		})
+		serving := httptest.NewServer(m)
+		s := &server{Server: serving}
+		before, err := json.Marshal(c.svc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := admissionv1.AdmissionRequest{Object: runtime.RawExtension{Raw: before}, Options: raw(`{}`)}
+		if c.old != nil {
+			req.Operation = admissionv1.Update
+			text, err := json.Marshal(c.old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.OldObject.Raw = text
+		}
+		got := s.review(t, "/mutate/service", req)
+		after := before
+		if got.Patch != nil {
+			patch, err := jsonpatch.DecodePatch(got.Patch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if after, err = patch.Apply(before); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var mended corev1.Service
+		if err := json.Unmarshal(after, &mended); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, mended.Annotations); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if len(got.Warnings) != c.warnings {
+			t.Errorf("%s: warnings %q", name, got.Warnings)
+		}
+		serving.Close()
 	}
 }

@@ -234,7 +234,7 @@ func (i *injection) service(p *policy.Pass[*corev1.Service]) {
 	var uses []*use
 	for _, ing := range ingresses {
 		d, served := p.Config.DialectOf(ing, p.World.IngressClass)
-		if !served || !d.Speaks() || d.WritesOn(i.wish, i.value) != intent.OnService || !d.PerService(i.wish, i.value) {
+		if !served || !i.onService(d) {
 			continue
 		}
 		at := slices.IndexFunc(uses, func(u *use) bool { return u.d == d })
@@ -295,16 +295,10 @@ func (i *injection) mayBeServed(p *policy.Pass[*corev1.Service]) bool {
 	if svc.Spec.Type != corev1.ServiceTypeExternalName || intent.Internal(name, p.Config.ClusterDomain) || !isName(name) || isIP(name) {
 		return false
 	}
-	for _, d := range intent.Dialects {
-		if !d.Speaks() || d.WritesOn(i.wish, i.value) != intent.OnService || !d.PerService(i.wish, i.value) {
-			continue
-		}
-		if slices.ContainsFunc(p.Config.Classes, func(c policy.Class) bool { return c.Dialect == d.Name }) {
-			return true
-		}
-		if ic := p.World.IngressClass(d.Class); ic != nil && d.Controls(ic.Spec.Controller) {
-			return true
-		}
-	}
-	return false
+	return p.Config.Speaks(p.World, i.onService)
+}
+
+// onService tells whether the dialect writes the wish on the Service, and there only.
+func (i *injection) onService(d *intent.Dialect) bool {
+	return d.Speaks() && d.WritesOn(i.wish, i.value) == intent.OnService && d.PerService(i.wish, i.value)
 }

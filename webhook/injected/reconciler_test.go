@@ -1,6 +1,7 @@
 package injected
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -103,7 +104,7 @@ func TestChanges(t *testing.T) {
 		"without the mark, stale":      {ing: ingress("drawbridge", annotations{host: "false"}, "pods")},
 		"a Service is gone":            {ing: ingress("drawbridge", full, "gone")},
 		"one of two is not known":      {ing: ingress("drawbridge", annotations{list: ""}, "a", "later")},
-		"class not known":              {ing: ingress("traefik", full, "pods")},
+		"class not known":              {ing: ingress("strange", full, "pods")},
 		"class of another controller":  {ing: ingress("taken", full, "pods")},
 		"a controller's":               {ing: owned},
 		"being deleted":                {ing: going},
@@ -145,11 +146,93 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// TestServiceChanges holds what is written for a Service, by the Ingresses that lead to it.
+func TestServiceChanges(t *testing.T) {
+	const passHost = "traefik.ingress.kubernetes.io/service.passhostheader"
+	class := func(name, controller string) *networkingv1.IngressClass {
+		return &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: networkingv1.IngressClassSpec{Controller: controller}}
+	}
+	traefik, contour, nginx := class("traefik", "traefik.io/ingress-controller"), class("contour", "projectcontour.io/x"), class("nginx", "k8s.io/ingress-nginx")
+	service := func(a annotations) *corev1.Service {
+		svc := alias("site", "a.example.com", 443)
+		svc.Annotations = a
+		return svc
+	}
+	for name, c := range map[string]struct {
+		svc   *corev1.Service
+		world []policy.Object
+		want  annotations // nil for as it was
+	}{
+		"an Ingress came":          {service(annotations{list: ""}), []policy.Object{traefik, ingress("traefik", nil, "site")}, annotations{list: passHost, passHost: "false"}},
+		"the class is another now": {service(annotations{list: passHost, passHost: "false"}), []policy.Object{traefik, nginx, ingress("nginx", nil, "site")}, annotations{list: ""}},
+		"another class that reads": {service(annotations{list: passHost, passHost: "false"}), []policy.Object{contour, ingress("contour", nil, "site")},
+			annotations{list: "projectcontour.io/upstream-protocol.tls", "projectcontour.io/upstream-protocol.tls": "443"}},
+		"the Ingress is gone": {service(annotations{list: passHost, passHost: "false"}), []policy.Object{traefik}, nil},
+		"nobody leads to it":  {service(annotations{list: ""}), []policy.Object{traefik, ingress("traefik", nil, "other")}, nil},
+		"its author's own":    {service(annotations{list: "", passHost: "true"}), []policy.Object{traefik, ingress("traefik", nil, "site")}, nil},
+		"without the mark":    {service(nil), []policy.Object{traefik, ingress("traefik", nil, "site")}, nil},
+		"the Ingress says it": {service(annotations{list: passHost, passHost: "false"}), []policy.Object{traefik, ingress("traefik", annotations{"drawbridge.dev/preserve-host": "true"}, "site")}, annotations{list: ""}},
+		"two classes, both read": {service(annotations{list: ""}), []policy.Object{traefik, contour, ingress("traefik", nil, "site"), named("y", ingress("contour", nil, "site"))},
+			annotations{list: "projectcontour.io/upstream-protocol.tls," + passHost, passHost: "false", "projectcontour.io/upstream-protocol.tls": "443"}},
+	} {
+		world := policy.NewIndex(append(c.world, c.svc)...)
+		todo := changes(rules.All(), c.svc, world, policy.DefaultConfig())
+		if c.want == nil {
+			if len(todo) > 0 {
+				t.Errorf("%s: would write %s", name, note(c.svc, todo))
+			}
+			continue
+		}
+		after := c.svc.DeepCopy()
+		for key, text := range todo {
+			if text == nil {
+				delete(after.Annotations, key)
+			} else {
+				after.Annotations[key] = *text
+			}
+		}
+		if diff := cmp.Diff(c.want, after.Annotations); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if again := changes(rules.All(), after, policy.NewIndex(append(c.world, after)...), policy.DefaultConfig()); len(again) > 0 {
+			t.Errorf("%s: written twice: %s", name, note(after, again))
+		}
+	}
+}
+
+func named(name string, ing *networkingv1.Ingress) *networkingv1.Ingress {
+	ing.Name = name
+	return ing
+}
+
+// TestFan holds that every reader hears of a change, and that none can hold up the others.
+func TestFan(t *testing.T) {
+	in := make(chan struct{})
+	f := split(in, 2)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- f.runnable().Start(ctx) }()
+	for range 3 {
+		in <- struct{}{}
+	}
+	for i, out := range f.out {
+		select {
+		case <-out:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("reader %d heard nothing", i)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNote(t *testing.T) {
 	ing := ingress("nginx", annotations{list: "x", vhost: "a.example.com", host: "false"})
 	got := note(ing, map[string]*string{list: new("y"), vhost: new("b\n.example.com"), host: nil, protocol: new("HTTPS")})
 	want := "set 'ingress.kubernetes.io/backend-protocol'; changed 'nginx.ingress.kubernetes.io/upstream-vhost'; " +
-		"withdrew 'ingress.kubernetes.io/preserve-host', as its Services and the policy are now"
+		"withdrew 'ingress.kubernetes.io/preserve-host', as the Ingresses, the Services and the policy are now"
 	if got != want {
 		t.Errorf("%q", got)
 	}
