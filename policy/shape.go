@@ -36,6 +36,8 @@ type shape struct {
 	never bool                                 // it must not be null
 	rule  bool                                 // it is the ID of a rule
 
+	values []string // all that it may be, where these are few; check refuses the rest
+
 	// across names a set of values that must stand once in the whole policy, in lists or alone.
 	across string
 }
@@ -76,7 +78,28 @@ func listOf(items *shape) *shape { return &shape{items: items} }
 // someOf is a list as anyOf that must not be empty.
 func someOf(items *shape) *shape { return &shape{items: items, once: true, filled: true} }
 
+// choice is a text that must be among some.
+func choice(what string, values ...string) *shape {
+	return &shape{tags: []string{"!!str"}, values: values, check: oneOf(what, values)}
+}
+
+func dialects() (names []string) {
+	for _, d := range intent.Dialects {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
 var (
+	// An empty profile stands for none.
+	profileShape = &shape{tags: []string{"!!str"}, values: []string{"", string(Baseline), string(Strict)}, check: checkProfile}
+
+	scopeShape = func() *shape {
+		s := choice("scope", string(SlicesAll), string(SlicesIngress), string(SlicesAnnotated), string(SlicesOff))
+		s.off = true
+		return s
+	}()
+
 	destinationShape = &shape{keys: map[string]*shape{
 		"hosts": someOf(text(checkHostPattern)),
 		"cidrs": someOf(text(checkPrefix)),
@@ -87,13 +110,13 @@ var (
 
 	policyShape = &shape{need: []string{"version"}, keys: map[string]*shape{
 		"version":       {tags: []string{"!!int"}, kind: "the number 1", check: checkVersion, never: true},
-		"profile":       text(checkProfile),
+		"profile":       profileShape,
 		"rules":         {rules: true},
 		"clusterDomain": text(checkClusterDomain),
 		"namespaces": listOf(&shape{keys: map[string]*shape{
 			"names":        someOf(text(checkNamespacePattern)),
 			"labels":       text(checkSelector),
-			"profile":      text(checkProfile),
+			"profile":      profileShape,
 			"rules":        {rules: true},
 			"destinations": destinationsShape,
 		}, some: []string{"names", "labels"}}),
@@ -107,7 +130,7 @@ var (
 		"grants": listOf(&shape{keys: map[string]*shape{
 			"from":  someOf(text(checkNamespacePattern)),
 			"to":    someOf(text(checkNamespacePattern)),
-			"kinds": someOf(text(oneOf("kind", GrantKinds))),
+			"kinds": someOf(choice("kind", GrantKinds...)),
 			"names": someOf(text(checkNamePattern)),
 		}, need: []string{"from", "to", "kinds"}}),
 		"hosts": listOf(&shape{keys: map[string]*shape{
@@ -124,12 +147,11 @@ var (
 		"classes": listOf(&shape{keys: map[string]*shape{
 			"class":      {tags: []string{"!!str"}, check: checkClass, across: "class"},
 			"controller": {tags: []string{"!!str"}, check: checkController, across: "controller"},
-			"dialect":    text(checkDialect),
+			"dialect":    choice("dialect", dialects()...),
 		}, need: []string{"dialect"}, some: []string{"class", "controller"}, single: true}),
-		"inject": anyOf(text(oneOf("injection", Injections))),
+		"inject": anyOf(choice("injection", Injections...)),
 		"slices": {keys: map[string]*shape{
-			"scope": {tags: []string{"!!str"}, off: true, check: oneOf("scope",
-				[]string{string(SlicesAll), string(SlicesIngress), string(SlicesAnnotated), string(SlicesOff)})},
+			"scope":           scopeShape,
 			"foreignManagers": listOf(text(checkManager)),
 		}},
 	}}
@@ -266,14 +288,6 @@ func checkController(text string) string {
 		return fmt.Sprintf("'%s' must be the `spec.controller` of an IngressClass, such as 'example.com/ingress'", cut(text, maxValue))
 	}
 	return ""
-}
-
-func checkDialect(text string) string {
-	var names []string
-	for _, d := range intent.Dialects {
-		names = append(names, d.Name)
-	}
-	return oneOf("dialect", names)(text)
 }
 
 func checkManager(text string) string {

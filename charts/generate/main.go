@@ -4,7 +4,8 @@
 //	go run ./charts/generate charts/drawbridge
 //
 // Each value that is not a group of others must have a comment above it, which becomes its description in both files.
-// The type is that of the default. A comment line "# @schema {...}" is merged into the value's JSON schema.
+// The type is that of the default. A comment line "# @schema {...}" is merged into the value's JSON schema; that of the
+// value policy is made of the policy's own parser and of the rules that there are.
 package main
 
 import (
@@ -15,11 +16,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 
 	"drawbridge.dev/drawbridge/policy"
+	"drawbridge.dev/drawbridge/policy/rules"
 )
 
 //go:generate go run . ../drawbridge
@@ -47,6 +50,9 @@ func run(chart string) error {
 	}
 	values, err := read(text)
 	if err != nil {
+		return fmt.Errorf("values.yaml: %w", err)
+	}
+	if err := values.describe("policy", policySchema()); err != nil {
 		return fmt.Errorf("values.yaml: %w", err)
 	}
 	schema, err := schemaJSON(values)
@@ -116,6 +122,26 @@ func readValue(path, comment string, node *yaml.Node) (value, error) {
 		return v, fmt.Errorf("%s: must have a comment above it", path)
 	}
 	return v, nil
+}
+
+// policySchema is what the policy's own parser takes, with the rules that there are.
+func policySchema() map[string]any {
+	var ids []string
+	for _, i := range rules.All().Infos() {
+		ids = append(ids, i.ID)
+	}
+	slices.Sort(ids)
+	return policy.JSONSchema(ids)
+}
+
+// describe gives a value of the file a schema.
+func (v *value) describe(path string, schema map[string]any) error {
+	i := slices.IndexFunc(v.fields, func(f value) bool { return f.path == path })
+	if i < 0 {
+		return fmt.Errorf("%s: must be there", path)
+	}
+	v.fields[i].schema = schema
+	return nil
 }
 
 // splitComment takes the schema line out of a comment and joins the others.
