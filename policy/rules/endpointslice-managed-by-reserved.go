@@ -20,7 +20,17 @@ var endpointSliceManagedByReserved = policy.Rule[*discoveryv1.EndpointSlice]{
 			"then trusts any address, and the controller may delete them as leftovers. The label of drawbridge stands for " +
 			"slices that it checked and keeps. Those who own the values write under identities that admission does not ask " +
 			"about; what is already stored is not judged.",
-		Bad: `apiVersion: discovery.k8s.io/v1
+		Bad: `apiVersion: v1
+kind: Service
+metadata:
+  name: billing
+  namespace: team-a
+spec:
+  ports:
+  - name: https
+    port: 443
+---
+apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata:
   name: billing-1
@@ -37,7 +47,17 @@ endpoints:
 - addresses:
   - 192.0.2.10
 `,
-		Good: `apiVersion: discovery.k8s.io/v1
+		Good: `apiVersion: v1
+kind: Service
+metadata:
+  name: billing
+  namespace: team-a
+spec:
+  ports:
+  - name: https
+    port: 443
+---
+apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata:
   name: billing-1

@@ -20,7 +20,17 @@ var endpointSliceManagedBy = policy.Rule[*discoveryv1.EndpointSlice]{
 			"a value of his own, so that no controller ever takes them for its leftovers and that a reader sees where they " +
 			"come from. A slice without the label and without a controller gets '" + policy.HandWritten + "'; the API server's own " +
 			"slice, default/kubernetes, has none and is left alone.",
-		Bad: `apiVersion: discovery.k8s.io/v1
+		Bad: `apiVersion: v1
+kind: Service
+metadata:
+  name: billing
+  namespace: team-a
+spec:
+  ports:
+  - name: https
+    port: 443
+---
+apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata:
   name: billing-1
@@ -36,7 +46,17 @@ endpoints:
 - addresses:
   - 192.0.2.10
 `,
-		Good: `apiVersion: discovery.k8s.io/v1
+		Good: `apiVersion: v1
+kind: Service
+metadata:
+  name: billing
+  namespace: team-a
+spec:
+  ports:
+  - name: https
+    port: 443
+---
+apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata:
   name: billing-1
