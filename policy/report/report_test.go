@@ -168,33 +168,17 @@ func TestReaches(t *testing.T) {
 // A fingerprint stays while lines are added above and paths are added before; two findings never share one.
 func TestFingerprints(t *testing.T) {
 	prints := func(line, path int, values ...string) []string {
-		r := &Report{}
-		ing := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
-		var denied []policy.Finding
-		for i, v := range values {
-			p := field.NewPath("spec", "rules").Index(0).Child("http", "paths").Index(path + i).Child("path")
-			denied = append(denied, policy.Finding{Rule: "r", Level: policy.Deny, Err: field.Invalid(p, v, "must be another")})
-		}
-		r.Add(ing, policy.Result{Denied: denied}, func(string) Source { return Source{File: "a.yaml", Line: line, Column: 3} })
-		var log struct {
-			Runs []struct {
-				Results []struct {
-					PartialFingerprints map[string]string
-				}
-			}
-		}
-		if err := json.Unmarshal([]byte(written(t, SARIF, r, Options{})), &log); err != nil {
-			t.Fatal(err)
-		}
-		var all []string
-		for _, res := range log.Runs[0].Results {
-			all = append(all, res.PartialFingerprints[fingerprint])
-		}
-		return all
+		return fingerprintsOf(t, "a.yaml", line, path, values...)
 	}
 	a, b := prints(3, 0, "/x", "/y", "/x"), prints(300, 7, "/x", "/y", "/x")
 	if !cmp.Equal(a, b) {
 		t.Errorf("%v became %v", a, b)
+	}
+	if b := fingerprintsOf(t, "./a.yaml", 3, 0, "/x", "/y", "/x"); !cmp.Equal(a, b) {
+		t.Errorf("%v became %v by another spelling of the file", a, b)
+	}
+	if b := fingerprintsOf(t, "b.yaml", 3, 0, "/x"); b[0] == a[0] {
+		t.Error("another file has the same fingerprint")
 	}
 	if a[0] == a[1] || a[0] == a[2] || a[0] == "" {
 		t.Errorf("fingerprints are shared: %v", a)
@@ -202,6 +186,34 @@ func TestFingerprints(t *testing.T) {
 	if c := prints(3, 0, "/z"); c[0] == a[0] {
 		t.Error("another value has the same fingerprint")
 	}
+}
+
+// fingerprintsOf are those of findings about the paths of an Ingress from one on, at a line of a file.
+func fingerprintsOf(t *testing.T, file string, line, path int, values ...string) []string {
+	t.Helper()
+	r := &Report{}
+	ing := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
+	var denied []policy.Finding
+	for i, v := range values {
+		p := field.NewPath("spec", "rules").Index(0).Child("http", "paths").Index(path + i).Child("path")
+		denied = append(denied, policy.Finding{Rule: "r", Level: policy.Deny, Err: field.Invalid(p, v, "must be another")})
+	}
+	r.Add(ing, policy.Result{Denied: denied}, func(string) Source { return Source{File: file, Line: line, Column: 3} })
+	var log struct {
+		Runs []struct {
+			Results []struct {
+				PartialFingerprints map[string]string
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(written(t, SARIF, r, Options{})), &log); err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, res := range log.Runs[0].Results {
+		all = append(all, res.PartialFingerprints[fingerprint])
+	}
+	return all
 }
 
 func TestWithoutIndices(t *testing.T) {

@@ -162,11 +162,13 @@ func writeSARIF(w io.Writer, r *Report, opts Options) error {
 			result.RuleIndex = new(i)
 		}
 		at := sarifLocation{Logical: []sarifLogical{{Name: f.Object.Name, FullyQualifiedName: f.Object.String(), Kind: "resource"}}}
+		file := ""
 		if f.Source.File != "" {
 			at.Physical = &sarifPhysical{artifact(f.Source.File), region(f.Source)}
+			file = at.Physical.Artifact.URI
 		}
 		result.Locations = []sarifLocation{at}
-		sum := sha256.Sum256([]byte(f.Source.File + "\x00" + f.identity))
+		sum := sha256.Sum256([]byte(file + "\x00" + f.identity))
 		id := fmt.Sprintf("%x", sum[:16])
 		seen[id]++
 		result.Fingerprints = map[string]string{fingerprint: fmt.Sprintf("%s:%d", id, seen[id])}

@@ -261,6 +261,22 @@ func TestPreCommitHooks(t *testing.T) {
 
 var goInstall = regexp.MustCompile(`^go install (\S+)@\S+( #.*)?$`)
 
+// README shows what check prints, to the letter.
+func TestREADME(t *testing.T) {
+	watch(t, filepath.Join(lab.Root(), "examples"))
+	readme, err := os.ReadFile(filepath.Join(lab.Root(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, status := run(t, lab.Root(), "", "drawbridge", "check", "examples/rejected")
+	if status != 1 || stdout == "" || stderr != "" {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+	if !strings.Contains(string(readme), "$ bin/drawbridge check examples/rejected\n"+stdout) {
+		t.Errorf("README.md does not show it:\n%s", stdout)
+	}
+}
+
 // Every command of the example does in a shell what GitHub's runner has it do: bash -e.
 func TestGitHubActions(t *testing.T) {
 	type step struct {
