@@ -104,7 +104,7 @@ func startHandlers(t lab.TB, cluster *lab.ControlPlane) *handlers {
 		t.Fatalf("%v", err)
 	}
 	m := webhook.NewMetrics(prometheus.NewRegistry())
-	world, err := webhook.NewCluster(ctx, c, cl, m)
+	world, err := webhook.NewCluster(ctx, c, cl, cl.RESTMapper(), m)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}

@@ -8,6 +8,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -52,7 +53,8 @@ func sliceOf(svc *corev1.Service, number int) *discoveryv1.EndpointSlice {
 			},
 			Annotations: map[string]string{corev1.EndpointsLastChangeTriggerTime: "2026-01-01T00:00:00Z"},
 			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: "v1", Kind: "Service", Name: svc.Name, UID: svc.UID, Controller: new(true), BlockOwnerDeletion: new(true),
+				APIVersion: "v1", Kind: "Service", Name: svc.Name, UID: types.UID(fmt.Sprintf("0b4f6f4e-2a55-4f44-8dd4-%012x", number)),
+				Controller: new(true), BlockOwnerDeletion: new(true),
 			}},
 		},
 		AddressType: discoveryv1.AddressTypeIPv4,
@@ -66,13 +68,13 @@ func sliceOf(svc *corev1.Service, number int) *discoveryv1.EndpointSlice {
 	}
 	for i := range 3 {
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
-			Addresses:  []string{fmt.Sprintf("10.%d.%d.%d", 128+number>>16, number>>8&255, number&255)},
+			Addresses:  []string{fmt.Sprintf("10.%d.%d.%d", 128+i, number>>8&255, number&255)},
 			Conditions: discoveryv1.EndpointConditions{Ready: new(true), Serving: new(true), Terminating: new(false)},
 			NodeName:   new(fmt.Sprintf("ip-10-0-%d-%d.eu-central-1.compute.internal", i, number%50)),
 			Zone:       new("eu-central-1" + string(rune('a'+i))),
 			TargetRef: &corev1.ObjectReference{
 				Kind: "Pod", Namespace: svc.Namespace, Name: fmt.Sprintf("%s-%08x-%05x", svc.Name, number*7919, i),
-				UID: svc.UID,
+				UID: types.UID(fmt.Sprintf("1c4f6f4e-2a55-4f44-8dd%d-%012x", i, number)),
 			},
 		})
 	}
