@@ -40,7 +40,9 @@ func (d *Dialect) Spell(wish Wish, value string, t Target) (written []Annotation
 		if r := d.reference(a); r != nil {
 			v = r.Name(value, t.Namespace)
 		}
-		a.Text = strings.NewReplacer("$name", host, "$value", v, "$service", t.Service, "$port", t.Ports).Replace(a.Text)
+		if strings.IndexByte(a.Text, '$') >= 0 { // most texts say nothing of the backend, and a Replacer costs more than they do
+			a.Text = strings.NewReplacer("$name", host, "$value", v, "$service", t.Service, "$port", t.Ports).Replace(a.Text)
+		}
 		written = append(written, a)
 	}
 	return written, true

@@ -27,6 +27,9 @@ func (d *Dialect) Voices(wish Wish, annotations map[string]string, svc *corev1.S
 			if keys[i].Wish != wish {
 				continue
 			}
+			if _, set := s.text(&keys[i]); !set {
+				continue
+			}
 			var w Wishes
 			w.read(d, &keys[i], s)
 			v := Voice(w.values[wish])
