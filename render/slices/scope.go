@@ -19,6 +19,10 @@ const (
 	leaderAnnotation = "control-plane.alpha.kubernetes.io/leader"
 	// endpointsManagedBy names the controller that keeps Endpoints.
 	endpointsManagedBy = "endpoints.kubernetes.io/managed-by"
+	// linkerdMirror begins the labels of what Linkerd copies from another cluster. Its proxies learn whom to trust at that
+	// cluster's gateway from annotations of the slices, which the control plane copies from the Endpoints and drawbridge
+	// does not: linkerd2, controller/api/destination/watcher/endpoints_watcher.go.
+	linkerdMirror = "mirror.linkerd.io/"
 )
 
 // InScope tells whether drawbridge makes the slices of these Endpoints, and if not, why not, in a few words. svc is
@@ -53,6 +57,8 @@ func InScope(ep *corev1.Endpoints, svc *corev1.Service, cfg *policy.Config, behi
 		return no("they are the lock of a leader election")
 	case hasKey(ep.Labels, endpointsManagedBy):
 		return no("the label '%s' names another keeper", endpointsManagedBy)
+	case hasPrefix(ep.Labels, linkerdMirror):
+		return no("Linkerd keeps them, and reads the annotations of the control plane's slices")
 	case labeled && skip != "true":
 		return no("the label '%s' asks for the mirroring", discoveryv1.LabelSkipMirror)
 	}
@@ -82,6 +88,15 @@ func InScope(ep *corev1.Endpoints, svc *corev1.Service, cfg *policy.Config, behi
 func hasKey(m map[string]string, key string) bool {
 	_, ok := m[key]
 	return ok
+}
+
+func hasPrefix(m map[string]string, prefix string) bool {
+	for key := range m {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // foreignWriter is the one of managers that wrote the subsets last, or "". The subsets are one atomic field, which

@@ -45,6 +45,7 @@ func TestInScope(t *testing.T) {
 		{"Endpoints of an owner that is no controller", func(o *objects) {
 			o.ep.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "vc"}}
 		}, "owns the Endpoints"},
+		{"a mirror of Linkerd", func(o *objects) { o.ep.Labels = map[string]string{"mirror.linkerd.io/cluster-name": "west"} }, "Linkerd"},
 		{"a Service of a controller", func(o *objects) { o.svc.OwnerReferences = owner }, "owns the Service"},
 		{"a lock", func(o *objects) { o.ep.Annotations = map[string]string{leaderAnnotation: ""} }, "leader election"},
 		{"a lock on the Service", func(o *objects) { o.svc.Annotations = map[string]string{leaderAnnotation: "{}"} }, "leader election"},
