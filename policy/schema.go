@@ -3,6 +3,7 @@ package policy
 import (
 	"maps"
 	"slices"
+	"strings"
 )
 
 // JSONSchema is a JSON schema of policy.yaml, for tools that check values before they become one, such as Helm: the
@@ -19,8 +20,10 @@ func (s *shape) schema(rules []string) map[string]any {
 	switch {
 	case s.rules:
 		return map[string]any{
-			"type": "object", "propertyNames": map[string]any{"enum": rules},
-			"additionalProperties": map[string]any{"enum": []any{"off", "warn", "deny", "fix", false}},
+			"type": "object", "additionalProperties": false,
+			"patternProperties": map[string]any{
+				"^(" + strings.Join(rules, "|") + ")$": map[string]any{"enum": []any{"off", "warn", "deny", "fix", false}},
+			},
 		}
 	case s.keys != nil:
 		properties := map[string]any{}

@@ -230,6 +230,54 @@ func TestWebhooksAreThoseOfTheProgram(t *testing.T) {
 // anyRule takes every ID for a rule's: which there are is not the chart's matter.
 func anyRule(string) bool { return true }
 
+// What the program would refuse is refused before it is installed: by the schema, or by `drawbridge check`, which reads
+// what Helm renders.
+func TestWrongPolicy(t *testing.T) {
+	for values, want := range map[string]string{
+		"policy: {rules: {nope: warn}}":                                 "nope",
+		"policy: {rules: {ingress-preserve-host: maybe}}":               "/policy/rules/ingress-preserve-host",
+		"policy: {profil: strict}":                                      "profil",
+		"policy: {namespaces: [{profile: strict}]}":                     "/policy/namespaces/0",
+		"policy: {exemptions: [{rules: [nope], reason: x}]}":            "/policy/exemptions/0/rules/0",
+		"policy: {classes: [{class: edge, dialect: nope}]}":             "/policy/classes/0/dialect",
+		"policy: {namespaces: [{names: [a], rules: {nope: warn}}]}":     "/policy/namespaces/0/rules",
+		"policy: {grants: [{from: [a], to: [b], kinds: [Deployment]}]}": "/policy/grants/0/kinds/0",
+	} {
+		if _, err := template(t, values); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: must be refused for %s, got %v", values, want, err)
+		}
+	}
+	check := func(manifests string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), lab.Drawbridge(t), "check", "-")
+		cmd.Stdin = strings.NewReader(manifests)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	for values, want := range map[string]string{
+		"policy: {addresses: {allowed: [10.1.2.3/8]}}": "'10.1.2.3/8' has bits set behind the mask; write '10.0.0.0/8' (policy-config)",
+		"policy: {namespaces: [{labels: 'env in'}]}":   "'env in' must be a label selector",
+		"policy: {proxyNames: [Proxy.example]}":        "'Proxy.example' must be a DNS name in lower case",
+	} {
+		manifests, err := template(t, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := check(manifests)
+		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(out, want) {
+			t.Errorf("%s: %v, %s, want %s", values, err, out, want)
+		}
+	}
+	for name, values := range variants {
+		manifests, err := template(t, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := check(manifests); err != nil || strings.Contains(out, "policy-config") {
+			t.Errorf("%s: %v, %s", name, err, out)
+		}
+	}
+}
+
 func TestPolicy(t *testing.T) {
 	text := func(values string) string {
 		return get[*corev1.ConfigMap](render(t, values), "drawbridge-policy").Data["policy.yaml"]
@@ -249,6 +297,13 @@ func TestPolicy(t *testing.T) {
 		"lists are replaced": {"policy: {profile: strict, slices: {foreignManagers: [mine]}}", func(c *policy.Config) {
 			c.Profile = policy.Strict
 			c.Slices.ForeignManagers = []string{"mine"}
+		}},
+		"off in a namespace": {"policy: {namespaces: [{names: [team-a], rules: {ingress-preserve-host: off}}]}", func(c *policy.Config) {
+			c.Namespaces = []policy.Override{{Names: []policy.Pattern{"team-a"}, Rules: map[string]policy.Level{"ingress-preserve-host": policy.Off}}}
+		}},
+		"what lists hold": {"policy: {destinations: {allowed: [{hosts: ['*.example.com'], ports: [443, '8000-8100']}]}, inject: []}", func(c *policy.Config) {
+			c.Destinations.Allowed = []policy.Destination{{Hosts: []string{"*.example.com"}, Ports: []policy.PortRange{{First: 443, Last: 443}, {First: 8000, Last: 8100}}}}
+			c.Inject = []string{}
 		}},
 		// The schema of the values knows every key that the policy has.
 		"the default in full": {"policy:\n  " + strings.ReplaceAll(policy.DefaultYAML, "\n", "\n  "), func(*policy.Config) {}},
@@ -288,7 +343,7 @@ func TestSchemaRefuses(t *testing.T) {
 		"a digest that is none":              "manager: {image: {digest: latest}}",
 		"an unknown level":                   "policy: {rules: {ingress-preserve-host: allow}}",
 		"a level that is true":               "policy: {rules: {ingress-preserve-host: on}}",
-		"an unknown key of the policy":       "policy: {exemptions: []}",
+		"an unknown key of the policy":       "policy: {exemption: []}",
 		"a common label that selectors need": "commonLabels: {app.kubernetes.io/name: other}",
 		"a duration of words":                "certificate: {duration: a while}",
 		"an audit all the time":              "manager: {audit: {interval: 5s}}",
