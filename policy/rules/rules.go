@@ -4,8 +4,6 @@ package rules
 //go:generate go test -count=1 -run ^TestReadme$ . -update
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -60,12 +58,13 @@ var all = policy.Book{
 		ingressBackendProtocol,
 		ingressAnnotationForeign,
 	},
+	ConfigMaps: []policy.Rule[*corev1.ConfigMap]{
+		policyConfig,
+	},
 }
 
 // All is the book of every rule, in the order in which they run. The caller must not change it.
 func All() policy.Book { return all }
 
 // Known tells whether there is a rule of that ID.
-func Known(id string) bool {
-	return slices.ContainsFunc(all.Infos(), func(i policy.Info) bool { return i.ID == id })
-}
+func Known(id string) bool { return all.Known(id) }
