@@ -1,13 +1,13 @@
 package rules
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"drawbridge.dev/drawbridge/policy"
-	"drawbridge.dev/drawbridge/policy/intent"
 )
 
 // clusterName is what of the cluster a DNS name means.
@@ -20,7 +20,7 @@ type clusterName struct {
 }
 
 // clusterNameOf tells what of the cluster a DNS name means, in each of its spellings; ok is false for a name outside of
-// it. The name is as intent.ExternalNameOf gives it. "x.ns" is a name of the cluster where namespace ns has a Service x:
+// it. The name is as aliasHost gives it. "x.ns" is a name of the cluster where namespace ns has a Service x:
 // a resolver that has the cluster's search list finds that one first.
 //
 // Names of pods are nobody's in particular: CoreDNS by default answers 10-0-0-7.ANY.pod.cluster.local with 10.0.0.7,
@@ -54,7 +54,7 @@ func clusterNameOf(w policy.World, name, clusterDomain string) (c clusterName, o
 // aliasHop is one ExternalName Service on the way that an alias leads.
 type aliasHop struct {
 	*corev1.Service
-	// Name is its external name, lower case and without its last dot.
+	// Name is the host that its external name means, as aliasHost has it.
 	Name string
 	// To is what of the cluster the name means; Inside is false where it means nothing of it.
 	To     clusterName
@@ -72,7 +72,7 @@ func aliasHops(w policy.World, svc *corev1.Service, clusterDomain string) []alia
 		if slices.ContainsFunc(hops, func(h aliasHop) bool { return h.Namespace == svc.Namespace && h.Service.Name == svc.Name }) {
 			break
 		}
-		hop := aliasHop{Service: svc, Name: intent.ExternalNameOf(svc)}
+		hop := aliasHop{Service: svc, Name: aliasHost(svc)}
 		hop.To, hop.Inside = clusterNameOf(w, hop.Name, clusterDomain)
 		hops = append(hops, hop)
 		if !hop.Inside || hop.To.Namespace == "" || hop.To.Service == "" {
@@ -92,6 +92,23 @@ func foreignHop(c *policy.Config, hops []aliasHop) (h aliasHop, found bool) {
 		}
 	}
 	return aliasHop{}, false
+}
+
+// strangerIn is what of the cluster has an address that an alias spells or is: a name such as 10-0-0-7.nip.io, which a
+// public server answers with 10.0.0.7, and an address where a name ought to be. The zero Owner stands for nothing.
+func strangerIn(c *policy.Config, w policy.World, hops []aliasHop) (addr netip.Addr, o policy.Owner) {
+	for _, h := range hops {
+		list := spelledIn(h.Name, c.ClusterDomain)
+		if isIP(h.Name) {
+			list = meantBy(h.Name)
+		}
+		for _, addr := range list {
+			if o := strangerAt(c, w, h.Namespace, addr); o.Kind != policy.NoOwner && (o.Kind != policy.OwnerService || o.Namespace != h.Namespace) {
+				return addr, o
+			}
+		}
+	}
+	return netip.Addr{}, policy.Owner{}
 }
 
 // leadsTo says for a message where a hop leads.

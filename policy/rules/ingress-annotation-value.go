@@ -81,6 +81,9 @@ spec:
 				}
 			}
 		}
+		if !readsServices(d) {
+			return
+		}
 		findings := limited{report: p.Warn}
 		last := ""
 		for _, t := range targetsOf(p) {

@@ -68,7 +68,15 @@ spec:
 		Source: "https://github.com/Kong/kubernetes-ingress-controller/issues/69: preserve-host must be \"false\" for host-header to count",
 	},
 	Check: func(p *policy.Pass[*networkingv1.Ingress]) {
-		reportConflicts(p, intent.WishHost, hostConflict, func(v intent.Voice) string {
+		if spared(p.Object) {
+			return
+		}
+		d, _ := dialectOf(p)
+		var targets []targetAt
+		if readsServices(d) {
+			targets = targetsOf(p)
+		}
+		reportConflicts(p, d, targets, intent.WishHost, hostConflict, func(v intent.Voice) string {
 			name, rewrites := strings.CutPrefix(v.Value, "rewrite:")
 			switch {
 			case rewrites:
@@ -97,12 +105,8 @@ func hostConflict(a, b intent.Voice) bool {
 
 // reportConflicts reports each annotation that contradicts the one that decides a wish: of the Ingress, and of each
 // Service that it leads to beside it. One key on both objects is no contradiction: one of them overrides the other.
-func reportConflicts(p *policy.Pass[*networkingv1.Ingress], wish intent.Wish, conflict func(a, b intent.Voice) bool, does func(intent.Voice) string) {
+func reportConflicts(p *policy.Pass[*networkingv1.Ingress], d *intent.Dialect, targets []targetAt, wish intent.Wish, conflict func(a, b intent.Voice) bool, does func(intent.Voice) string) {
 	ing := p.Object
-	if spared(ing) {
-		return
-	}
-	d, _ := dialectOf(p)
 	report := func(path *field.Path, loser, winner intent.Voice) {
 		where := ""
 		if winner.On == intent.OnService && loser.On != intent.OnService {
@@ -119,7 +123,10 @@ func reportConflicts(p *policy.Pass[*networkingv1.Ingress], wish intent.Wish, co
 			}
 		}
 	}
-	for _, t := range targetsOf(p) {
+	if !readsServices(d) {
+		return
+	}
+	for _, t := range targets {
 		if len(t.svc.Annotations) == 0 {
 			continue
 		}

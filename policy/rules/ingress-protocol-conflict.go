@@ -70,8 +70,15 @@ spec:
 		Source: "https://github.com/kubernetes/ingress-nginx/issues/4641, https://haproxy-ingress.github.io/docs/configuration/keys/#backend-protocol",
 	},
 	Check: func(p *policy.Pass[*networkingv1.Ingress]) {
-		reportConflicts(p, intent.WishProtocol, protocolConflict, func(v intent.Voice) string { return "says " + strings.ToUpper(v.Value) })
-		warnOfPorts(p)
+		if spared(p.Object) {
+			return
+		}
+		d, served := dialectOf(p)
+		targets := targetsOf(p)
+		reportConflicts(p, d, targets, intent.WishProtocol, protocolConflict, func(v intent.Voice) string { return "says " + strings.ToUpper(v.Value) })
+		if served && !d.PassesTLS(p.Object.Annotations) {
+			warnOfPorts(p, d, targets)
+		}
 	},
 }
 
@@ -93,16 +100,8 @@ func protocolConflict(a, b intent.Voice) bool {
 func keyName(annotation string) string { return annotation[strings.LastIndexByte(annotation, '/')+1:] }
 
 // warnOfPorts warns where the protocol that is asked for is not the one of an external backend's port.
-func warnOfPorts(p *policy.Pass[*networkingv1.Ingress]) {
+func warnOfPorts(p *policy.Pass[*networkingv1.Ingress], d *intent.Dialect, targets []targetAt) {
 	ing := p.Object
-	if spared(ing) {
-		return
-	}
-	d, served := dialectOf(p)
-	if !served || d.PassesTLS(ing.Annotations) {
-		return
-	}
-	targets := targetsOf(p)
 	mixed := isMixed(d, targets, p.Config.ClusterDomain)
 	findings := limited{report: p.Warn}
 	seen := map[string]bool{}

@@ -18,7 +18,8 @@ var secretNamespaceDoc = policy.Doc{
 	Why: "A controller reads Secrets of every namespace. Who may write `other/name` into an annotation uses a client " +
 		"certificate, a password file or a CA that he may not read himself, and some controllers show it in their answers. The " +
 		"same holds for a Service of another namespace, and for a file of the proxy's own. A grant in the policy allows it, by " +
-		"kind and name. Annotations of every controller are judged, whichever serves the Ingress; those of a Service too.",
+		"kind and name. A ConfigMap that holds no CA, such as one of headers, is a warning, denied where the policy is strict. " +
+		"Annotations of every controller are judged, whichever serves the Ingress; those of a Service too.",
 	Bad: exampleWeb + `apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
@@ -68,11 +69,12 @@ spec:
 var ingressSecretNamespace = policy.Rule[*networkingv1.Ingress]{
 	ID:      "ingress-secret-namespace",
 	Levels:  policy.Same(policy.Deny),
+	Milder:  policy.Levels{Baseline: policy.Warn, Strict: policy.Deny},
 	Unfixed: policy.Deny,
 	Guard:   true,
 	Doc:     secretNamespaceDoc,
 	Check: func(p *policy.Pass[*networkingv1.Ingress]) {
-		judgeReferences(p.Config, p.Object.Namespace, p.Object.Annotations, func(err *field.Error) { p.Report(err, nil) })
+		judgeReferences(p, p.Object.Annotations)
 	},
 }
 
@@ -80,16 +82,18 @@ var ingressSecretNamespace = policy.Rule[*networkingv1.Ingress]{
 var ingressSecretNamespaceService = policy.Rule[*corev1.Service]{
 	ID:      ingressSecretNamespace.ID,
 	Levels:  ingressSecretNamespace.Levels,
+	Milder:  ingressSecretNamespace.Milder,
 	Unfixed: policy.Deny,
 	Guard:   true,
 	Doc:     secretNamespaceDoc,
 	Check: func(p *policy.Pass[*corev1.Service]) {
-		judgeReferences(p.Config, p.Object.Namespace, p.Object.Annotations, func(err *field.Error) { p.Report(err, nil) })
+		judgeReferences(p, p.Object.Annotations)
 	},
 }
 
 // judgeReferences reports the annotations that name an object of another namespace without a grant, by key.
-func judgeReferences(c *policy.Config, namespace string, annotations map[string]string, report func(*field.Error)) {
+func judgeReferences[T policy.Object](p *policy.Pass[T], annotations map[string]string) {
+	c, namespace := p.Config, p.Object.GetNamespace()
 	var bad []string
 	for key, text := range annotations {
 		if r, _, known := intent.ReferenceOf(key); known && text != "" && mustNot(c, namespace, r, text) != "" {
@@ -99,7 +103,12 @@ func judgeReferences(c *policy.Config, namespace string, annotations map[string]
 	slices.Sort(bad)
 	for _, key := range bad {
 		r, _, _ := intent.ReferenceOf(key)
-		report(field.Invalid(annotationPath(key), annotations[key], mustNot(c, namespace, r, annotations[key])))
+		err := field.Invalid(annotationPath(key), annotations[key], mustNot(c, namespace, r, annotations[key]))
+		if r.Kind == "ConfigMap" && !strings.Contains(key, "ca-certificates") {
+			p.Mild(err, nil)
+		} else {
+			p.Report(err, nil)
+		}
 	}
 }
 

@@ -78,10 +78,15 @@ spec:
 		services := lookupOf[struct{}](p)
 		findings := limited{report: p.Warn}
 		seen := map[string]bool{}
+		var before backendAt
+		reported := false
 		for _, at := range backendsOf(ing) {
-			if at.Service == nil {
+			// The paths of a rule lead to the same Service more often than not.
+			same := before.IngressBackend != nil && at.rule == before.rule && at.Service != nil && *at.Service == *before.Service
+			if at.Service == nil || same && !reported {
 				continue
 			}
+			before, reported = at, false
 			k, _ := services.get(at.Service.Name)
 			if k.svc == nil {
 				continue
@@ -100,7 +105,14 @@ spec:
 				continue
 			}
 			if b.Kind == intent.Addresses && u.ServerName == "" && u.Host == "" && host == "" && !isNginx(d) {
-				p.Report(field.Required(at.field(), "must have a name to verify: TLS to addresses, from a rule without host, has none; "+nameInstead(d)), nil)
+				reported = true
+				err := field.Required(at.field(), "must have a name to verify: TLS to addresses, from a rule without host, has none; "+nameInstead(d))
+				if at.rule < 0 && len(ing.Spec.Rules) > 0 {
+					// It gets what the rules leave over, of their hosts too.
+					p.Warn(err)
+				} else {
+					p.Report(err, nil)
+				}
 				continue
 			}
 			why, of := wrongName(d, w, u, b, host)

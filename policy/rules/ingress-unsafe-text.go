@@ -21,7 +21,7 @@ var unsafeTextDoc = policy.Doc{
 		"regular expressions and variables where the controller takes them, and nothing else. It holds whichever controller " +
 		"serves the Ingress. Annotations that are not known are not judged, nor is the annotation of a snippet, for which there " +
 		"is ingress-snippet. A host in punycode must be one script, as browsers have it; one that can be taken for a name in " +
-		"ASCII is a warning, denied where the policy is strict.",
+		"ASCII is a warning, denied where the policy is strict, and so is a path with ';', as in /a;v=1.",
 	Bad: exampleWeb + `apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
@@ -93,10 +93,16 @@ var ingressUnsafeText = policy.Rule[*networkingv1.Ingress]{
 				continue
 			}
 			for j := range rule.HTTP.Paths {
-				if text := rule.HTTP.Paths[j].Path; !isPath(text) && !(traefik && isPath(untemplated(text))) {
-					p.Report(field.Invalid(spec.Child("rules").Index(i).Child("http", "paths").Index(j).Child("path"), text,
-						"must be "+intent.Path.Says+", and not end in '\\'"), nil)
+				text := rule.HTTP.Paths[j].Path
+				if isPath(text) || traefik && isPath(untemplated(text)) {
+					continue
 				}
+				path := spec.Child("rules").Index(i).Child("http", "paths").Index(j).Child("path")
+				if isPath(unreserved.Replace(text)) {
+					p.Mild(field.Invalid(path, text, "must not have ';' or a quote, at which nginx ends a word; match what stands before it"), nil)
+					continue
+				}
+				p.Report(field.Invalid(path, text, "must be "+intent.Path.Says+", and not end in '\\'"), nil)
 			}
 		}
 		for i := range ing.Spec.TLS {
@@ -151,6 +157,10 @@ func judgeHost(p *policy.Pass[*networkingv1.Ingress], host string, path func() *
 		p.Mild(field.Invalid(path(), host, fmt.Sprintf("must not pass for '%s', which it looks like as '%s'", quoted(s.Like), quoted(s.Shown))), nil)
 	}
 }
+
+// unreserved takes away the two characters of a path, by RFC 3986, that end a word in nginx's configuration. By
+// themselves they can spoil a configuration and say nothing in it: for that it takes a space, a brace or an end of line.
+var unreserved = strings.NewReplacer(";", "", "'", "")
 
 // isWord tells that a text has letters, digits, '-' and '.' only: nothing that any configuration could mistake, and what
 // most values are.

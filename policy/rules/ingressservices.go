@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -111,6 +112,11 @@ next:
 // dialectOf is the dialect of the class that serves an Ingress. One that nobody knows reads drawbridge's own keys.
 func dialectOf(p *policy.Pass[*networkingv1.Ingress]) (d *intent.Dialect, ok bool) {
 	return p.Config.DialectOf(p.Object, p.World.IngressClass)
+}
+
+// readsServices tells whether a dialect has annotations that stand on a Service.
+func readsServices(d *intent.Dialect) bool {
+	return slices.ContainsFunc(d.Keys, func(k intent.Key) bool { return k.On == intent.OnService })
 }
 
 // spared tells that an Ingress is not its author's to change: a mistake in it is that of whatever owns it. Risks are
