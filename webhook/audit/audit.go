@@ -11,9 +11,12 @@ import (
 	"fmt"
 	"time"
 
+	openreports "github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"drawbridge.dev/drawbridge/policy"
@@ -82,7 +85,16 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		if err != nil {
 			return fmt.Errorf("ask for the API of OpenReports: %w", err)
 		}
-		a.reporter = newReporter(mgr.GetClient(), mgr.GetAPIReader(), api, o.Book)
+		// A client of its own: a scheme must know the group, and the manager's is shared with the whole process.
+		scheme := runtime.NewScheme()
+		if err := openreports.Install(scheme); err != nil {
+			return fmt.Errorf("register the types of OpenReports: %w", err)
+		}
+		c, err := client.New(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: scheme, Mapper: mgr.GetRESTMapper()})
+		if err != nil {
+			return fmt.Errorf("set up a client for OpenReports: %w", err)
+		}
+		a.reporter = newReporter(c, api, o.Book)
 	}
 	return mgr.Add(a)
 }

@@ -44,8 +44,7 @@ var reportGVK = schema.GroupVersionKind{Group: openreports.GroupName, Version: o
 // reporter keeps the Reports of OpenReports (https://openreports.io) as the last run found things: in each namespace
 // with findings as many as it takes, and none in others.
 type reporter struct {
-	writer client.Writer
-	reader client.Reader // of the API server, not of the cache
+	client client.Client // of the API server, not of the cache
 	api    discovery.ServerResourcesInterface
 	guards map[string]bool
 
@@ -65,9 +64,9 @@ type written struct {
 // findingID is the hash of an object's UID, the rule, level and field.
 type findingID uint64
 
-func newReporter(writer client.Writer, reader client.Reader, api discovery.ServerResourcesInterface, book policy.Book) *reporter {
+func newReporter(c client.Client, api discovery.ServerResourcesInterface, book policy.Book) *reporter {
 	r := &reporter{
-		writer: writer, reader: reader, api: api, guards: map[string]bool{},
+		client: c, api: api, guards: map[string]bool{},
 		since: map[findingID]int64{}, written: map[types.NamespacedName]written{},
 	}
 	for _, info := range book.Infos() {
@@ -118,7 +117,7 @@ func (r *reporter) write(ctx context.Context, out *outcome) (applied, deleted in
 			if at, ok := there[key]; ok && known && before.digest == digest && before.version == at.ResourceVersion {
 				continue
 			}
-			switch err := r.writer.Apply(ctx, report, fieldOwner, client.ForceOwnership); {
+			switch err := r.client.Apply(ctx, report, fieldOwner, client.ForceOwnership); {
 			case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(err):
 				// The namespace, or the whole API, is going.
 			case err != nil:
@@ -139,7 +138,7 @@ func (r *reporter) write(ctx context.Context, out *outcome) (applied, deleted in
 			continue
 		}
 		delete(r.written, key)
-		err := r.writer.Delete(ctx, report, client.Preconditions{UID: &report.UID})
+		err := r.client.Delete(ctx, report, client.Preconditions{UID: &report.UID})
 		if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
 			errs = append(errs, fmt.Errorf("delete Report '%s': %w", key, err))
 			continue
@@ -180,7 +179,7 @@ func (r *reporter) list(ctx context.Context) (map[types.NamespacedName]*metav1.P
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(reportGVK.GroupVersion().WithKind(reportGVK.Kind + "List"))
 	for {
-		err := r.reader.List(ctx, list, client.MatchingLabels{managedBy: reportName}, client.Limit(pageSize), client.Continue(list.Continue))
+		err := r.client.List(ctx, list, client.MatchingLabels{managedBy: reportName}, client.Limit(pageSize), client.Continue(list.Continue))
 		if err != nil {
 			return nil, fmt.Errorf("list Reports: %w", err)
 		}
