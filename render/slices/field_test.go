@@ -78,7 +78,7 @@ func TestField(t *testing.T) {
 				}
 				ep.ManagedFields = []metav1.ManagedFieldsEntry{{
 					Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, Time: new(metav1.Now()),
-					FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)},
+					FieldsV1: metav1.NewFieldsV1(fields),
 				}}
 				endpoints = append(endpoints, ep)
 			}
