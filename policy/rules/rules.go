@@ -77,6 +77,8 @@ var all = policy.Book{
 		ingressMixedBackends,
 		ingressTLSServerName,
 		ingressClassUnsupported,
+		ingressEndpointPort,
+		ingressWebsocket,
 	},
 	ConfigMaps: []policy.Rule[*corev1.ConfigMap]{
 		policyConfig,
