@@ -47,6 +47,7 @@ spec: {type: ExternalName, externalName: site.example.com}
 	t.Run("OutOfScope", func(t *testing.T) { outOfScope(t, m) })
 	t.Run("Completing", func(t *testing.T) { completing(t, m) })
 	t.Run("Policy", func(t *testing.T) { followPolicy(t, m) })
+	t.Run("EveryReplica", func(t *testing.T) { everyReplica(t, m) })
 	t.Run("Rotation", func(t *testing.T) { rotation(t, m) })
 	t.Run("Metrics", func(t *testing.T) { metrics(t) })
 	m.failedOpen(t)
@@ -305,6 +306,13 @@ func followPolicy(t *testing.T, m *manager) {
 	})
 	generation := generations(t)
 
+	deniedPolicy(t, m)
+	if got := generations(t); got != generation {
+		t.Errorf("the generation is %s, want %s", got, generation)
+	}
+
+	// One that got in all the same: nobody judged it.
+	unjudged(t, m)
 	m.cluster.Apply(t, system, policyMap("version: 1\nrules:\n  service-external-name-ip: off\n  no-such-rule: deny"))
 	lab.Eventually(t, patience, func() error {
 		if got := metric("drawbridge_policy_last_reload_success"); got != "0" {
@@ -325,7 +333,7 @@ func followPolicy(t *testing.T, m *manager) {
 			return err
 		}
 		for _, e := range events.Items {
-			if e.Reason == "InvalidPolicy" && e.Regarding.Name == "drawbridge-policy" && strings.Contains(e.Note, "no-such-rule") {
+			if e.Reason == "InvalidPolicy" && e.Regarding.Name == "drawbridge-policy" && strings.Contains(e.Note, "line 4, column 3: unknown rule 'no-such-rule'") {
 				return nil
 			}
 		}
