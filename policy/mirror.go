@@ -21,6 +21,10 @@ type Repeated struct {
 // All tells that nothing would be lost if the Endpoints were not mirrored.
 func (r Repeated) All() bool { return r.Held > 0 && r.Held == r.Addresses }
 
+// maxSteps bounds a comparison: objects are made so that everything stands in everything. What is not compared to its
+// end counts as not repeated.
+const maxSteps = 1 << 21
+
 // RepeatedIn compares Endpoints with the slices of their Service. Only those count that no controller owns and no
 // manager keeps: where a program writes both, it knows why.
 func RepeatedIn(ep *corev1.Endpoints, slices []*discoveryv1.EndpointSlice) Repeated {
@@ -44,9 +48,17 @@ func RepeatedIn(ep *corev1.Endpoints, slices []*discoveryv1.EndpointSlice) Repea
 		for j := range s.Endpoints {
 			e := &s.Endpoints[j]
 			for _, text := range e.Addresses {
-				if addr, err := netip.ParseAddr(text); err == nil {
-					held[addr.Unmap()] = append(held[addr.Unmap()], place{i, e.Conditions.Ready == nil || *e.Conditions.Ready})
+				addr, err := netip.ParseAddr(text)
+				if err != nil {
+					continue
 				}
+				addr = addr.Unmap()
+				ready := e.Conditions.Ready == nil || *e.Conditions.Ready
+				if list := held[addr]; len(list) > 0 && list[len(list)-1].slice == i {
+					list[len(list)-1].ready = list[len(list)-1].ready || ready
+					continue
+				}
+				held[addr] = append(held[addr], place{i, ready})
 			}
 		}
 	}
@@ -54,14 +66,16 @@ func RepeatedIn(ep *corev1.Endpoints, slices []*discoveryv1.EndpointSlice) Repea
 	if len(held) == 0 {
 		return r
 	}
+	steps := 0
 	for i := range ep.Subsets {
 		subset := &ep.Subsets[i]
 		wanted := SubsetPorts(subset)
 		suits := map[int]bool{} // by slice: it has the ports of the subset
 		suit := func(slice int) bool {
 			ok, known := suits[slice]
-			if !known {
+			if steps++; !known {
 				ok = true
+				steps += len(wanted)
 				for _, p := range wanted {
 					p.Protocol = protocol(p.Protocol)
 					ok = ok && ports[slice][p]
@@ -78,6 +92,9 @@ func RepeatedIn(ep *corev1.Endpoints, slices []*discoveryv1.EndpointSlice) Repea
 					continue
 				}
 				for _, at := range held[addr.Unmap()] {
+					if steps > maxSteps {
+						return
+					}
 					if (at.ready || !ready) && suit(at.slice) {
 						r.Held++
 						r.Slice = slices[at.slice].Name
@@ -88,6 +105,9 @@ func RepeatedIn(ep *corev1.Endpoints, slices []*discoveryv1.EndpointSlice) Repea
 		}
 		count(subset.Addresses, true)
 		count(subset.NotReadyAddresses, false)
+		if steps > maxSteps {
+			return Repeated{}
+		}
 	}
 	return r
 }

@@ -121,6 +121,9 @@ func meansForbidden(err error) string {
 // (the name 1-2-3-4.ns.pod of the cluster's domain, which CoreDNS by default answers with that address, whether there
 // is such a pod or not).
 func spelledIn(name, clusterDomain string) []netip.Addr {
+	if len(name) > 253 { // which no resolver asks for
+		return nil
+	}
 	var labels []string
 	for _, d := range addressDomains {
 		if rest, ok := strings.CutSuffix(name, "."+d); ok {
