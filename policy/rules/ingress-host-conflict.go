@@ -133,7 +133,7 @@ func reportConflicts(p *policy.Pass[*networkingv1.Ingress], d *intent.Dialect, t
 		voices := d.Voices(wish, ing.Annotations, t.svc, t.Service.Port)
 		for i := 1; i < len(voices); i++ {
 			a, b := voices[0], voices[i]
-			if a.On == b.On && a.On == intent.OnIngress || a.Annotation == b.Annotation || !conflict(a, b) {
+			if a.On == intent.OnIngress && b.On == intent.OnIngress || a.Annotation == b.Annotation || !conflict(a, b) {
 				continue
 			}
 			if b.On == intent.OnService && a.On == intent.OnIngress {

@@ -115,7 +115,7 @@ spec:
 				}
 				continue
 			}
-			why, of := wrongName(d, w, u, b, host)
+			why, of := wrongName(d, w, u, b, host, p.Config.ClusterDomain)
 			if why == "" {
 				continue
 			}
@@ -144,7 +144,7 @@ func isNginx(d *intent.Dialect) bool { return d == intent.IngressNginx }
 
 // wrongName says why the name that is verified can not be the upstream's, and which annotation says that name; both are
 // empty where it can.
-func wrongName(d *intent.Dialect, w intent.Wishes, u intent.Upstream, b intent.Backend, ruleHost string) (why, annotation string) {
+func wrongName(d *intent.Dialect, w intent.Wishes, u intent.Upstream, b intent.Backend, ruleHost, clusterDomain string) (why, annotation string) {
 	name, said := w.Get(intent.WishServerName)
 	if name == "" {
 		if isNginx(d) {
@@ -166,7 +166,7 @@ func wrongName(d *intent.Dialect, w intent.Wishes, u intent.Upstream, b intent.B
 		return "must verify a DNS name of the upstream, not the address '" + quoted(name) + "'", said
 	case b.Kind != intent.ExternalName || b.Internal:
 		return "", ""
-	case intent.Internal(name, "cluster.local"):
+	case intent.Internal(name, clusterDomain):
 		return fmt.Sprintf("must verify a name of '%s', not '%s', a name inside the cluster", quoted(b.Name), quoted(name)), said
 	case passed && !related(name, b.Name):
 		return fmt.Sprintf("must verify a name of '%s', not the client's Host '%s'", quoted(b.Name), quoted(name)), said
