@@ -123,11 +123,16 @@ func decide(w world, name string, cfg *policy.Config) *plan {
 	in, reason := InScope(w.ep, w.svc, cfg, w.behind)
 	if in {
 		p.wanted, p.problems = Wanted(w.ep, w.svc, w.existing)
+		held := policy.RepeatedIn(w.ep, w.existing).All()
+		if held {
+			// A person wrote slices of the very same addresses: with ours, as with the mirrored ones, each would stand twice.
+			p.wanted, p.problems = nil, nil
+		}
 		p.apply, p.remove = changes(p.wanted, own)
 		p.remove = append(p.remove, former...)
 		// Where nothing is left to serve nothing is taken over: what the mirroring controller might still see in the
 		// Endpoints stays with it.
-		p.label = len(p.wanted) > 0 && w.ep.Labels[discoveryv1.LabelSkipMirror] != "true"
+		p.label = (held || len(p.wanted) > 0) && w.ep.Labels[discoveryv1.LabelSkipMirror] != "true"
 		return p
 	}
 	p.reason = reason

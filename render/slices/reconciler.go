@@ -90,10 +90,12 @@ func kept(o client.Object) bool {
 		!hasKey(o.GetLabels(), discoveryv1.LabelSkipMirror)
 }
 
-// ofSlice maps our slices and the mirrored ones to their Endpoints.
+// ofSlice maps our slices, the mirrored ones and those that people write to their Endpoints.
 func ofSlice(_ context.Context, o client.Object) []reconcile.Request {
 	labels := o.GetLabels()
-	if by := labels[discoveryv1.LabelManagedBy]; by != policy.ManagedBy && by != policy.ManagedByMirroring {
+	switch labels[discoveryv1.LabelManagedBy] {
+	case policy.ManagedBy, policy.ManagedByMirroring, policy.HandWritten, "":
+	default:
 		return nil
 	}
 	names := []string{labels[discoveryv1.LabelServiceName]}

@@ -126,6 +126,11 @@ func TestDecide(t *testing.T) {
 	former := own[0].DeepCopy()
 	former.OwnerReferences[0].UID = "uid-0"
 
+	written := foreign.DeepCopy()
+	written.Name, written.Labels[discoveryv1.LabelManagedBy] = "written", policy.HandWritten
+	notReady := written.DeepCopy()
+	notReady.Endpoints[0].Conditions.Ready = new(false)
+
 	type steps struct{ apply, label, unlabel, remove, waits bool }
 	for _, tt := range []struct {
 		name     string
@@ -150,6 +155,10 @@ func TestDecide(t *testing.T) {
 		{"back: nor what has no Service", endpoints(subset), nil, own, off, steps{remove: true}},
 		{"a selector: wait for the slices of its pods", endpoints(subset), selected, own, policy.DefaultConfig(), steps{waits: true}},
 		{"a selector: they are there", endpoints(subset), selected, append(own, pods), policy.DefaultConfig(), steps{remove: true}},
+		{"a person's slice holds it all: only the label", endpoints(subset), svc, []*discoveryv1.EndpointSlice{mirrored, written}, policy.DefaultConfig(), steps{label: true}},
+		{"and ours go", labeled(endpoints(subset)), svc, append(own, written), policy.DefaultConfig(), steps{remove: true}},
+		{"it holds it, and is not ready", endpoints(subset), svc, []*discoveryv1.EndpointSlice{mirrored, notReady}, policy.DefaultConfig(), steps{apply: true, label: true}},
+		{"it is gone again", labeled(endpoints(subset)), svc, nil, policy.DefaultConfig(), steps{apply: true}},
 		{"no Endpoints", nil, svc, append(own, mirrored), policy.DefaultConfig(), steps{remove: true}},
 		{"a foreign slice with our label stays", labeled(endpoints()), svc, []*discoveryv1.EndpointSlice{foreign}, policy.DefaultConfig(), steps{}},
 		{"and where there are no Endpoints", nil, svc, []*discoveryv1.EndpointSlice{foreign}, policy.DefaultConfig(), steps{}},
@@ -241,5 +250,17 @@ func TestStrippedManagedFields(t *testing.T) {
 				t.Errorf("%d live reads, want %d", live.count, tt.live)
 			}
 		})
+	}
+}
+
+// TestOfSlice holds whose slices are looked at: what a person writes may hold what drawbridge's hold.
+func TestOfSlice(t *testing.T) {
+	for by, want := range map[string]int{policy.ManagedBy: 1, policy.ManagedByMirroring: 1, policy.HandWritten: 1, "": 1, policy.ManagedByPods: 0, "example.com": 0} {
+		s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "s-1", Labels: map[string]string{
+			discoveryv1.LabelServiceName: "s", discoveryv1.LabelManagedBy: by,
+		}}}
+		if got := ofSlice(context.Background(), s); len(got) != want {
+			t.Errorf("managed by %q: %v", by, got)
+		}
 	}
 }
