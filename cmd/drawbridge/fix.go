@@ -16,8 +16,9 @@ import (
 func newFixCommand() *cobra.Command {
 	var flags policyFlags
 	var asDiff bool
+	var move dialectFlags
 	cmd := &cobra.Command{
-		Use:   "fix [--diff] FILE|DIR|-...",
+		Use:   "fix [--diff] [--dialect NAME] FILE|DIR|-...",
 		Short: "Mend manifests",
 		Long: `Prints the manifests with everything mended that has one right answer. The text is edited in place: comments, order
 and blank lines stay, and a document with nothing to mend is printed byte for byte. A legacy Ingress
@@ -27,23 +28,36 @@ One input is printed as it would be written back; several are printed one after 
 parted by '---', in the order given. With --diff the changes are printed instead, for 'patch -p1'. What remains to be
 done by hand is told on standard error, as 'drawbridge check' tells it, with the lines of the input.
 
+With --dialect the annotations of Ingresses, and of the Services that they lead to, are written in the words of another
+Ingress controller first, and the Ingresses get its class. What could not be carried over stays where it is and is told
+on standard error, with the reason and what to use instead; what has one right answer in the new dialect is mended.
+
 Exit status: 0 nothing that remains is denied, 1 something is, 2 an input could not be read, or not be edited, or the
 command line is wrong. A document that can not be read or edited is printed as it is.`,
 		Example: `  drawbridge fix ingress.yaml > mended.yaml
   drawbridge fix --diff deploy/ | patch -p1
-  helm template chart | drawbridge fix - | kubectl apply -f -`,
+  helm template chart | drawbridge fix - | kubectl apply -f -
+  drawbridge fix --dialect traefik --diff deploy/`,
 		Args: inputs,
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			config, err := flags.config()
 			if err != nil {
 				return err
 			}
+			if err := move.check(); err != nil {
+				return err
+			}
 			files, unreadable := load(cmd, paths, flags.namespace)
-			want, remains, denied := mend(files, config)
+			want, lost := move.translate(files, config)
+			remains, denied := mend(files, move.policy(config), want)
+			for _, l := range lost {
+				remains.Add(l.object.Object, policy.Result{Warned: []policy.Finding{l.finding}}, func(field string) report.Source { return sourceOf(l.object, field) })
+			}
+			remains.Sort()
 			var texts [][]byte
 			var changes bytes.Buffer
 			for _, f := range files {
-				text, errs := f.Mend(want)
+				text, errs := move.edit(f, want)
 				complain(cmd, errs)
 				unreadable = unreadable || len(errs) > 0
 				texts = append(texts, text)
@@ -64,6 +78,7 @@ command line is wrong. A document that can not be read or edited is printed as i
 		},
 	}
 	flags.register(cmd)
+	move.register(cmd)
 	cmd.Flags().BoolVar(&asDiff, "diff", false, "print what changes, as a unified diff")
 	return cmd
 }
@@ -71,10 +86,9 @@ command line is wrong. A document that can not be read or edited is printed as i
 // maxRounds bounds how often objects are reviewed again in the world of the mended ones.
 const maxRounds = 4
 
-// mend reviews every object until nothing is left to mend: what mends one object may show what another needs. It
-// gives the objects that change and the findings that remain.
-func mend(files []*manifest.File, config *policy.Config) (want map[*manifest.Object]policy.Object, remains *report.Report, denied bool) {
-	want = map[*manifest.Object]policy.Object{}
+// mend reviews every object until nothing is left to mend: what mends one object may show what another needs. want
+// holds the objects that change, and gets those that are mended; the findings that remain come out.
+func mend(files []*manifest.File, config *policy.Config, want map[*manifest.Object]policy.Object) (remains *report.Report, denied bool) {
 	book := rules.All()
 	for range maxRounds {
 		var objects []policy.Object
@@ -111,6 +125,5 @@ func mend(files []*manifest.File, config *policy.Config) (want map[*manifest.Obj
 			break
 		}
 	}
-	remains.Sort()
-	return want, remains, denied
+	return remains, denied
 }

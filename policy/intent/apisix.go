@@ -69,7 +69,11 @@ var Apisix = &Dialect{
 		{WishCASecret, "knows no CA by annotation", "serve the host by a class that verifies"},
 		{WishClientCert, "knows no client certificate by annotation", "write an ApisixUpstream with `tlsSecret`"},
 	},
-	Rewrite:    RewritePath,
+	Rewrite: RewritePath,
+	PrefixRewrite: []Annotation{
+		{OnIngress, apisixPrefix + "rewrite-target-regex", `^$prefix/?(.*)`},
+		{OnIngress, apisixPrefix + "rewrite-target-regex-template", `$to/$1`},
+	},
 	PortNames:  true,
 	NeedsPort:  true,
 	Unverified: true,

@@ -173,6 +173,9 @@ type Dialect struct {
 	Aliases  Aliases
 	Cannot   []Limit
 	Rewrite  Rewrite
+	// PrefixRewrite is how a dialect whose Rewrite is RewritePath replaces a prefix and keeps the rest: "$prefix" and
+	// "$to" stand for the two, without a slash at the end. Nil where it can not.
+	PrefixRewrite []Annotation
 	// TargetPort tells that the port of an ExternalName is the matching Service port's targetPort, where the Service
 	// declares one; else it is the number that the Ingress gives.
 	TargetPort bool

@@ -22,7 +22,6 @@ var IngressNginx = &Dialect{
 		{Annotation: nginxPrefix + "proxy-ssl-verify", Wish: WishVerify, Values: onOff},
 		{Annotation: nginxPrefix + "proxy-ssl-name", Wish: WishServerName},
 		{Annotation: nginxPrefix + "proxy-ssl-secret", Wish: WishCASecret},
-		{Annotation: nginxPrefix + "proxy-ssl-secret", Wish: WishClientCert},
 		{Annotation: nginxPrefix + "rewrite-target", Wish: WishRewrite},
 		{Annotation: nginxPrefix + "use-regex", Wish: WishRegex, Values: onOff},
 	},

@@ -28,7 +28,9 @@ type editor struct {
 	// front writes new fields before the first of a block instead of after the last: the place that is right even
 	// where the last one ends in a way that can not be told.
 	front bool
-	edits []edit
+	// removing lets entries of mappings be removed.
+	removing bool
+	edits    []edit
 
 	newline string
 	unit    int  // columns by which a nested block is indented
@@ -149,10 +151,12 @@ func (e *editor) set(start, end int, text string) {
 }
 
 func (e *editor) changeMap(n *yaml.Node, path string, before, after map[string]any) *nodeError {
-	for _, k := range slices.Sorted(maps.Keys(before)) {
-		if _, ok := after[k]; !ok {
-			return &nodeError{n, fmt.Sprintf("field '%s' would have to be removed", k)}
-		}
+	gone, err := e.removals(n, before, after)
+	if err != nil {
+		return err
+	}
+	if len(gone) > 0 && isFlow(n) {
+		return e.removeFlow(n, gone, before, after)
 	}
 	fresh := map[string]any{}
 	for _, k := range slices.Sorted(maps.Keys(after)) {
@@ -174,6 +178,12 @@ func (e *editor) changeMap(n *yaml.Node, path string, before, after map[string]a
 			if err := e.change(v, path+"."+k, was, after[k]); err != nil {
 				return err
 			}
+		}
+	}
+	if len(gone) > 0 {
+		written, err := e.remove(gone, n, fresh)
+		if err != nil || written {
+			return err
 		}
 	}
 	if len(fresh) == 0 {

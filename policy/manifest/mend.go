@@ -19,6 +19,10 @@ import (
 // Every edited document is read again: it must give exactly the objects asked for, and nothing else in it may have
 // changed. Where that fails the document stays as it was, with an Error.
 func (f *File) Mend(want map[*Object]policy.Object) (text []byte, errs []*Error) {
+	return f.mend(want, false)
+}
+
+func (f *File) mend(want map[*Object]policy.Object, removing bool) (text []byte, errs []*Error) {
 	if len(f.docs) == 0 {
 		return f.Source, nil
 	}
@@ -28,7 +32,7 @@ func (f *File) Mend(want map[*Object]policy.Object) (text []byte, errs []*Error)
 	}
 	text = append(text, f.Source[:f.docs[0].start]...)
 	for _, d := range f.docs {
-		out, err := f.mendDocument(d, byDoc[d], want)
+		out, err := f.mendDocument(d, byDoc[d], want, removing)
 		if err != nil {
 			errs = append(errs, err)
 			out = d.text
@@ -44,7 +48,7 @@ type target struct {
 	after  policy.Object
 }
 
-func (f *File) mendDocument(d *document, objects []*Object, want map[*Object]policy.Object) ([]byte, *Error) {
+func (f *File) mendDocument(d *document, objects []*Object, want map[*Object]policy.Object, removing bool) ([]byte, *Error) {
 	changed := false
 	targets := make([]target, len(objects))
 	for i, o := range objects {
@@ -66,7 +70,7 @@ func (f *File) mendDocument(d *document, objects []*Object, want map[*Object]pol
 	}
 	var failed *Error
 	for _, front := range []bool{false, true} {
-		out, err := f.rewrite(upgraded, targets, front)
+		out, err := f.rewrite(upgraded, targets, front, removing)
 		if err == nil {
 			return out, nil
 		}
@@ -78,8 +82,9 @@ func (f *File) mendDocument(d *document, objects []*Object, want map[*Object]pol
 }
 
 // rewrite edits a document without legacy objects.
-func (f *File) rewrite(d *document, targets []target, front bool) ([]byte, *Error) {
+func (f *File) rewrite(d *document, targets []target, front, removing bool) ([]byte, *Error) {
 	e := newEditor(d, front)
+	e.removing = removing
 	for _, t := range targets {
 		before, err := generic(t.object.Object)
 		if err != nil {
