@@ -56,7 +56,7 @@ var (
 	plainHost         = matching("a host", "a host name, and a port where need be", `[A-Za-z0-9\-._]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?`)
 	pathTarget        = matching("a path", "a path or a URL, with captures such as '$1' where need be, without spaces, quotes, ';' and braces", uriText)
 	urlWithVariables  = matching("a URL", "a URL or a path, with variables such as '$request_uri' where need be, without spaces, quotes, ';' and braces", uriText)
-	plainPath         = matching("a path", "a path without spaces, quotes, ';' and braces", `(?:`+uriChar+`)*`)
+	plainPath         = matching("a path", "a path without spaces, quotes, ';' and braces", `(?:`+uriChar+`|\$)*`)
 	serverNames       = listOf(matching("server names", "host names, wildcards or regular expressions that begin with '~', separated by commas",
 		`[A-Za-z0-9\-._*]+|~(?:[A-Za-z0-9\-._~!&()*+=:@/?^$|\[\]\\<>])+`))
 	redirectFrom = matching("a redirect", "'off', 'default', a URL, or a regular expression that begins with '~', without spaces, quotes and ';'",

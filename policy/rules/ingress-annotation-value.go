@@ -19,7 +19,7 @@ var ingressAnnotationValue = policy.Rule[*networkingv1.Ingress]{
 		Summary: "An Ingress must give an annotation a value that it can have.",
 		Why: "A value that means nothing is passed over without a word, and the annotation does not do what it says. In " +
 			"drawbridge's own dialect that is denied; in that of another controller, and of an Ingress without a class, it is a " +
-			"warning. The annotations of the Services that an Ingress leads to are read with it.",
+			"warning, and so it is in an Ingress that is stored already: it was passed over all the time. The annotations of the Services that an Ingress leads to are read with it.",
 		Bad: exampleAlias + `apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
@@ -74,7 +74,7 @@ spec:
 		if len(ing.Annotations) > 0 {
 			for _, bad := range intent.Read(d, ing.Annotations).Invalid {
 				err := field.Invalid(annotationPath(bad.Annotation), bad.Value, mustMean(bad, ""))
-				if strings.HasPrefix(bad.Annotation, intent.Prefix) || d == intent.Drawbridge && intent.ClassName(ing) != "" {
+				if !p.Stored && (strings.HasPrefix(bad.Annotation, intent.Prefix) || d == intent.Drawbridge && intent.ClassName(ing) != "") {
 					p.Report(err, nil)
 				} else {
 					p.Warn(err)

@@ -112,8 +112,14 @@ func reportConflicts(p *policy.Pass[*networkingv1.Ingress], d *intent.Dialect, t
 		if winner.On == intent.OnService && loser.On != intent.OnService {
 			where = " of the Service"
 		}
-		p.Report(field.Invalid(path, valueOf(ing, loser), fmt.Sprintf("must not contradict `%s`%s, which %s, where this %s; take one of them away",
-			winner.Annotation, where, does(winner), does(loser))), nil)
+		err := field.Invalid(path, valueOf(ing, loser), fmt.Sprintf("must not contradict `%s`%s, which %s, where this %s; take one of them away",
+			winner.Annotation, where, does(winner), does(loser)))
+		// What is stored is served as the first of them has it, and must not cease to be for a contradiction of old.
+		if p.Stored {
+			p.Warn(err)
+		} else {
+			p.Report(err, nil)
+		}
 	}
 	if len(ing.Annotations) > 0 {
 		voices := d.Voices(wish, ing.Annotations, nil, networkingv1.ServiceBackendPort{})

@@ -107,8 +107,9 @@ spec:
 			if b.Kind == intent.Addresses && u.ServerName == "" && u.Host == "" && host == "" && !isNginx(d) {
 				reported = true
 				err := field.Required(at.field(), "must have a name to verify: TLS to addresses, from a rule without host, has none; "+nameInstead(d))
-				if at.rule < 0 && len(ing.Spec.Rules) > 0 {
-					// It gets what the rules leave over, of their hosts too.
+				if p.Stored || at.rule < 0 && len(ing.Spec.Rules) > 0 {
+					// What is stored fails by itself, path by path; a default backend gets what the rules leave over, of
+					// their hosts too.
 					p.Warn(err)
 				} else {
 					p.Report(err, nil)

@@ -144,11 +144,18 @@ func judgeTexts(annotations map[string]string, report func(*field.Error)) {
 
 // judgeHost reports a host that is no host name, or one in letters that deceive.
 func judgeHost(p *policy.Pass[*networkingv1.Ingress], host string, path func() *field.Path) {
-	if host != "" && !isPlainHost(host) && !intent.HostName.Valid(host) {
-		p.Report(field.Invalid(path(), host, "must be "+intent.HostName.Says+"; other letters are written in punycode"), nil)
+	if host == "" {
 		return
 	}
-	switch s := scriptOf(host); {
+	// Upper case is nothing to fear, and for the API server to refuse.
+	name := host
+	if !isPlainHost(host) {
+		if name = strings.ToLower(host); !intent.HostName.Valid(name) {
+			p.Report(field.Invalid(path(), host, "must be a DNS name, or '*.' and one; other letters are written in punycode"), nil)
+			return
+		}
+	}
+	switch s := scriptOf(name); {
 	case s.Broken:
 		p.Report(field.Invalid(path(), host, "must be a name that punycode writes so; write it as your registrar does"), nil)
 	case s.Mixed:
