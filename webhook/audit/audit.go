@@ -8,6 +8,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,6 +35,8 @@ const (
 	spacing = 3 * time.Second
 	// lookout is how often to ask whether the API of OpenReports came or went.
 	lookout = 20 * time.Second
+	// budget is how long one namespace may take: as long as half a million ordinary objects do.
+	budget = 10 * time.Second
 	// maxLogged bounds what one run logs of objects that it can not judge.
 	maxLogged = 10
 )
@@ -70,7 +73,7 @@ type Options struct {
 //   - drawbridge_audit_findings{rule,namespace,kind,level}: findings; level is deny, warn or exempt. At most 100
 //     namespaces are named, those with most denials and then with most findings; the others are namespace "_other".
 //   - drawbridge_audit_objects{kind} and drawbridge_audit_failed_objects: objects that were judged, and that were not
-//     because a rule panicked.
+//     because a rule panicked or their namespace took too long.
 //   - drawbridge_audit_last_run_timestamp_seconds and drawbridge_audit_last_run_duration_seconds.
 //   - drawbridge_audit_policy_generation{generation}: the policy that it judged by.
 //
@@ -223,11 +226,16 @@ func (a *auditor) run(ctx context.Context, cause string) {
 // judge reviews everything, with pauses for admission or as fast as it can.
 func (a *auditor) judge(ctx context.Context, config *policy.Config, pauses bool) (*outcome, error) {
 	out := newOutcome(config.Generation, time.Now())
-	scan := Scan{Book: a.Book, Config: config, World: a.World(), Exempt: a.Exempt}
+	scan := Scan{Book: a.Book, Config: config, World: a.World(), Exempt: a.Exempt, Budget: budget}
 	if pauses {
 		scan.Slice, scan.Pause = slice, pause
 	}
 	err := scan.Run(ctx, a.Objects(), func(o policy.Object, res policy.Result, err error) {
+		if errors.Is(err, errBudget) {
+			out.late[o.GetNamespace()]++
+			out.failed++
+			return
+		}
 		if err != nil {
 			out.failed++
 			if out.failed <= maxLogged {
@@ -239,6 +247,9 @@ func (a *auditor) judge(ctx context.Context, config *policy.Config, pauses bool)
 		out.add(o, res)
 	})
 	out.took = time.Since(out.started)
+	for namespace, n := range out.late {
+		log.FromContext(ctx).Error(errBudget, "objects were not judged", "namespace", namespace, "objects", n, "budget", budget.String())
+	}
 	return out, err
 }
 

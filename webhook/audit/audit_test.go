@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -111,6 +112,32 @@ func TestEnds(t *testing.T) {
 	})
 	if err == nil || n != 1 {
 		t.Errorf("%d objects, %v", n, err)
+	}
+}
+
+// A namespace that takes too long is left, and the next one judged.
+func TestBudget(t *testing.T) {
+	book := policy.Book{Services: []policy.Rule[*corev1.Service]{{
+		ID: "slow", Levels: policy.Same(policy.Deny), Check: func(*policy.Pass[*corev1.Service]) { time.Sleep(2 * time.Millisecond) },
+	}}}
+	var objects []policy.Object
+	for i := range 50 {
+		objects = append(objects, service("slow", fmt.Sprint(i)))
+	}
+	objects = append(objects, service("z", "z"))
+	judged, late := map[string]int{}, map[string]int{}
+	scan := Scan{Book: book, Budget: 10 * time.Millisecond}
+	if err := scan.Run(t.Context(), objects, func(o policy.Object, _ policy.Result, err error) {
+		if errors.Is(err, errBudget) {
+			late[o.GetNamespace()]++
+		} else {
+			judged[o.GetNamespace()]++
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if judged["z"] != 1 || judged["slow"] == 0 || judged["slow"] > 6 || judged["slow"]+late["slow"] != 50 {
+		t.Errorf("judged %v, late %v", judged, late)
 	}
 }
 

@@ -13,7 +13,7 @@ var (
 	objectsDesc = prometheus.NewDesc("drawbridge_audit_objects",
 		"Stored objects that the last audit judged, by kind.", []string{"kind"}, nil)
 	failedDesc = prometheus.NewDesc("drawbridge_audit_failed_objects",
-		"Stored objects that the last audit could not judge, because a rule panicked.", nil, nil)
+		"Stored objects that the last audit could not judge, because a rule panicked or their namespace took too long.", nil, nil)
 	timestampDesc = prometheus.NewDesc("drawbridge_audit_last_run_timestamp_seconds",
 		"When the last audit ended, in seconds since 1970.", nil, nil)
 	durationDesc = prometheus.NewDesc("drawbridge_audit_last_run_duration_seconds",

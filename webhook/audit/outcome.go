@@ -33,7 +33,8 @@ type outcome struct {
 	started    time.Time
 	took       time.Duration
 	objects    map[string]int // judged, by kind
-	failed     int            // objects that a rule panicked over
+	failed     int            // objects that were not judged: a rule panicked, or their namespace took too long
+	late       map[string]int // of those, the latter by namespace
 	counts     map[series]int
 	// subjects are the objects with findings, in the order of the run.
 	subjects []subject
@@ -52,7 +53,7 @@ type found struct {
 }
 
 func newOutcome(generation string, started time.Time) *outcome {
-	out := &outcome{generation: generation, started: started, objects: map[string]int{}, counts: map[series]int{}}
+	out := &outcome{generation: generation, started: started, objects: map[string]int{}, late: map[string]int{}, counts: map[series]int{}}
 	for _, kind := range [...]string{"Service", "Endpoints", "EndpointSlice", "Ingress"} {
 		out.objects[kind] = 0
 	}

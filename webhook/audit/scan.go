@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -26,7 +27,13 @@ type Scan struct {
 	// Slice and Pause keep a scan from taking a processor for itself: after about Slice of work it sleeps for Pause. Zero
 	// for no pauses.
 	Slice, Pause time.Duration
+	// Budget is how long the objects of one namespace may take, pauses left out: whoever fills a namespace so that its
+	// objects are slow to judge must not keep the others from being judged. Zero for no limit.
+	Budget time.Duration
 }
+
+// errBudget tells that an object was not judged because its namespace took too long.
+var errBudget = errors.New("the objects of its namespace take too long to judge")
 
 // Judges tells whether an object is of a kind that is judged.
 func Judges(o policy.Object) bool {
@@ -37,15 +44,26 @@ func Judges(o policy.Object) bool {
 	return false
 }
 
-// Run judges the objects in scope, in their order, and calls each for every one with what came of it. Where a rule
-// panics, err says so and the result is empty. Run ends early, with the error of ctx, when that ends.
+// Run judges the objects in scope, in their order, in which those of a namespace stand together, and calls each for every
+// one with what came of it. Where a rule panics or the Budget is used up, err says so and the result is empty. Run ends
+// early, with the error of ctx, when that ends.
 func (s *Scan) Run(ctx context.Context, objects []policy.Object, each func(o policy.Object, res policy.Result, err error)) error {
 	began := time.Now()
+	namespace, spent := "", time.Duration(0)
 	for _, o := range objects {
 		if !s.covers(o) {
 			continue
 		}
+		if o.GetNamespace() != namespace {
+			namespace, spent = o.GetNamespace(), 0
+		}
+		if s.Budget > 0 && spent > s.Budget {
+			each(o, policy.Result{}, errBudget)
+			continue
+		}
+		start := time.Now()
 		res, err := s.review(o)
+		spent += time.Since(start)
 		each(o, res, err)
 		if s.Slice > 0 && time.Since(began) >= s.Slice {
 			if ctx.Err() == nil {
