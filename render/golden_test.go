@@ -202,7 +202,7 @@ func hostByHost(t *testing.T, objects []policy.Object, o render.Options, want mo
 	}
 }
 
-// optionsOf reads: classless, class=NAME, forbid=PREFIX, allow=PREFIX, RULE=LEVEL, norules.
+// optionsOf reads: classless, class=NAME, forbid=PREFIX, allow=PREFIX, grant=NAMESPACE/SERVICE to all, RULE=LEVEL.
 func optionsOf(t *testing.T, comment string) render.Options {
 	config := policy.DefaultConfig()
 	config.Rules = map[string]policy.Level{}
@@ -223,6 +223,11 @@ func optionsOf(t *testing.T, comment string) render.Options {
 				config.Addresses.Forbidden = append(config.Addresses.Forbidden, netip.MustParsePrefix(value))
 			case "allow":
 				config.Addresses.Allowed = append(config.Addresses.Allowed, netip.MustParsePrefix(value))
+			case "grant":
+				to, service, _ := strings.Cut(value, "/")
+				config.Grants = append(config.Grants, policy.Grant{
+					From: []policy.Pattern{"*"}, To: []policy.Pattern{policy.Pattern(to)}, Kinds: []string{"Service"}, Names: []policy.Pattern{policy.Pattern(service)},
+				})
 			default:
 				var level policy.Level
 				if err := level.UnmarshalText([]byte(value)); err != nil || !rules.Known(key) {

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -202,8 +203,8 @@ func (b *builder) addresses(n name, svc *corev1.Service, port *corev1.ServicePor
 		tell := func(kind Kind, field, text string) {
 			problems = append(problems, Problem{kind, b.origin("EndpointSlice", slice.name, field), line(text)})
 		}
-		if len(slice.denied) > 0 {
-			tell(Denied, "", "its endpoints are left out: "+strings.Join(slice.denied, "; "))
+		if len(slice.denied.all) > 0 {
+			tell(Denied, "", "its endpoints are left out: "+strings.Join(slice.denied.all, "; "))
 			continue
 		}
 		o := slice.object
@@ -223,6 +224,10 @@ func (b *builder) addresses(n name, svc *corev1.Service, port *corev1.ServicePor
 		}
 		for i := range o.Endpoints {
 			e := &o.Endpoints[i]
+			if denied := slice.denied.parts[i]; len(denied) > 0 {
+				tell(Denied, fmt.Sprintf("endpoints[%d]", i), "it is left out: "+strings.Join(denied, "; "))
+				continue
+			}
 			is := func(condition *bool, unset bool) bool {
 				if condition == nil {
 					return unset
@@ -294,7 +299,31 @@ type reached struct {
 type endpointSlice struct {
 	name   name
 	object *discoveryv1.EndpointSlice
-	denied []string
+	denied sliceDenials
+}
+
+// sliceDenials are the findings that deny a slice, by the endpoint that they deny.
+type sliceDenials struct {
+	all   []string
+	parts map[int][]string
+}
+
+// endpointPart finds the endpoint that a finding's field is in. A finding that stands for several is on the list of
+// endpoints as a whole, and denies it.
+var endpointPart = regexp.MustCompile(`^endpoints\[(\d+)\]`)
+
+func sliceDenialsOf(findings []policy.Finding) sliceDenials {
+	d := sliceDenials{parts: map[int][]string{}}
+	for _, f := range findings {
+		if m := endpointPart.FindStringSubmatch(f.Err.Field); m != nil {
+			if i, err := strconv.Atoi(m[1]); err == nil {
+				d.parts[i] = append(d.parts[i], f.Message())
+				continue
+			}
+		}
+		d.all = append(d.all, f.Message())
+	}
+	return d
 }
 
 func (b *builder) slice(n name) *endpointSlice {
@@ -303,7 +332,7 @@ func (b *builder) slice(n name) *endpointSlice {
 	}
 	stored := b.snapshot.slices.get(n)
 	res := b.review(stored, sliceWorld{around{b: b}})
-	s := &endpointSlice{n, res.Object.(*discoveryv1.EndpointSlice), messages(res.Denied)}
+	s := &endpointSlice{n, res.Object.(*discoveryv1.EndpointSlice), sliceDenialsOf(res.Denied)}
 	b.slices[n] = s
 	return s
 }

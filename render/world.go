@@ -68,7 +68,8 @@ func addressesOf(slice *discoveryv1.EndpointSlice) map[netip.Addr]struct{} {
 	return set
 }
 
-// around is what every object is judged by: its namespace, and whose an address is.
+// around is what every object is judged by: its namespace. Whose an address is is not among it: where a name leads, an
+// address in its place too, is judged as it is resolved, without building anything anew.
 type around struct {
 	policy.Nothing
 	b *builder
@@ -76,13 +77,6 @@ type around struct {
 
 func (w around) Namespace(namespace string) *corev1.Namespace {
 	return w.b.snapshot.Namespace(namespace)
-}
-
-func (w around) Owner(namespace string, addr netip.Addr) (policy.Owner, bool) {
-	if w.b.options.Owner == nil {
-		return policy.Owner{}, false
-	}
-	return w.b.options.Owner(namespace, addr)
 }
 
 // ingressWorld is what an Ingress is judged by beside: the Services that it names, and its class. What touches hosts
@@ -97,8 +91,8 @@ func (w ingressWorld) IngressClass(class string) *networkingv1.IngressClass {
 	return w.b.snapshot.IngressClass(class)
 }
 
-// sliceWorld is what a slice is judged by beside: the Services of its namespace, and the Ingresses that lend their
-// proxy's place in the network to what it leads to.
+// sliceWorld is what a slice is judged by beside: the Services of its namespace, whose an address is, and that an
+// Ingress lends its place in the network, because only what some Ingress leads to is built.
 type sliceWorld struct{ around }
 
 func (w sliceWorld) Service(namespace, service string) *corev1.Service {
@@ -109,6 +103,14 @@ func (w sliceWorld) Services(namespace string) []*corev1.Service {
 	return w.b.snapshot.Services(namespace)
 }
 
-func (w sliceWorld) IngressesTo(namespace, service string) []*networkingv1.Ingress {
-	return w.b.snapshot.IngressesTo(namespace, service)
+// someIngress stands for all: which of them it is makes no difference, and the hosts of one are not touched by another.
+var someIngress = []*networkingv1.Ingress{{}}
+
+func (w sliceWorld) IngressesTo(string, string) []*networkingv1.Ingress { return someIngress }
+
+func (w sliceWorld) Owner(namespace string, addr netip.Addr) (policy.Owner, bool) {
+	if w.b.options.Owner == nil {
+		return policy.Owner{}, false
+	}
+	return w.b.options.Owner(namespace, addr)
 }

@@ -67,7 +67,7 @@ func ownTexts() map[string]Grammar {
 	for _, p := range [...]string{Prefix, "ingress.kubernetes.io/"} {
 		texts[p+"upstream-vhost"] = plainHost
 		texts[p+"tls-server-name"] = plainHost
-		texts[p+"rewrite-target"] = plainPath
+		texts[p+"rewrite-target"] = pathTarget
 	}
 	return texts
 }

@@ -141,7 +141,11 @@ func lenderOf(w policy.World, namespace, service string) lending {
 		return lending{}
 	}
 	if list := w.IngressesTo(namespace, service); len(list) > 0 {
-		return lending{fmt.Sprintf("Ingress '%s'", quoted(list[0].Name)), true}
+		who := "an Ingress" // whose name the API server has yet to make, or which makes no difference
+		if list[0].Name != "" {
+			who = fmt.Sprintf("Ingress '%s'", quoted(list[0].Name))
+		}
+		return lending{who, true}
 	}
 	return lending{who: exposed(w.Service(namespace, service))}
 }

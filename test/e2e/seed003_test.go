@@ -79,19 +79,24 @@ spec: {selector: {run: httpbin}, ports: [{port: 80, targetPort: 80}]}
 		})
 	})
 	t.Run("name in the cluster is refused", func(t *testing.T) {
-		shows(t, "003: a name inside the cluster, httpbin.test.svc, is answered with 503 unless the policy allows its address, in every order")
-		s := seed{dir: "003/cluster", proxy: cluster.proxy, absent: []string{url}}
-		s.inEveryOrder(t, func(t *testing.T, a applied) {
-			cluster.proxy.answers(t, url, 503, "503 "+a.namespace+"/ext-httpbin: no address")
-			cluster.notServed(t, a.namespace, "ext-route", "'"+clusterIP+"'")
-		})
+		shows(t, "003: an Ingress to a name of another namespace, httpbin.test.svc, is refused without a grant, in either order")
+		for _, order := range [][]string{{"service", "ingress"}, {"ingress", "service"}} {
+			namespace := cluster.Namespace(t)
+			cluster.kubectl(t, "apply", "-n", namespace, "-f", seeds+"/003/cluster/"+order[0]+".yaml")
+			_, stderr, err := cluster.Kubectl(t, "apply", "-n", namespace, "-f", seeds+"/003/cluster/"+order[1]+".yaml")
+			if err == nil || !strings.Contains(stderr, "-cluster-local)") || !strings.Contains(stderr, "`grants`") {
+				t.Errorf("%s last: %v %s", order[1], err, stderr)
+			}
+			cluster.proxy.answers(t, url, 404, "404 no route")
+		}
 		if got := inside.Requests(); len(got) != 0 {
 			t.Errorf("the Service got %d requests", len(got))
 		}
 	})
-	t.Run("name in the cluster is allowed", func(t *testing.T) {
-		shows(t, "003: with the range of Services allowed by the policy, httpbin.test.svc is served with the client's Host, in every order")
-		cluster.policy(t, "version: 1\naddresses:\n  allowed: [10.96.0.0/16]\n")
+	const grant = "version: 1\ngrants:\n- {from: ['*'], to: [test], kinds: [Service], names: [httpbin]}\n"
+	t.Run("name in the cluster is granted", func(t *testing.T) {
+		shows(t, "003: with a grant of the policy, httpbin.test.svc is served with the client's Host, in every order")
+		cluster.policy(t, grant)
 		s := seed{dir: "003/cluster", proxy: cluster.proxy, absent: []string{url}}
 		s.inEveryOrder(t, func(t *testing.T, _ applied) {
 			expect(t, cluster.proxy.reaches(t, url, "cluster"), "ext.httpbin.org", false, "")
@@ -99,7 +104,7 @@ spec: {selector: {run: httpbin}, ports: [{port: 80, targetPort: 80}]}
 	})
 	t.Run("change of the name", func(t *testing.T) {
 		shows(t, "003: a change of externalName is followed, from the cluster to httpbin.org and back, with the Host that each expects")
-		cluster.policy(t, "version: 1\naddresses:\n  allowed: [10.96.0.0/16]\n")
+		cluster.policy(t, grant)
 		namespace := cluster.Namespace(t)
 		cluster.kubectl(t, "apply", "-n", namespace, "-f", seeds+"/003/cluster")
 		before := cluster.proxy.pid(t)
