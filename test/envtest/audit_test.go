@@ -126,7 +126,7 @@ spec: {selector: {app: pods}, ports: [{name: http, port: 80, targetPort: web}, {
 	lab.Eventually(t, patience, func() error {
 		out, stderr, err := cluster.Kubectl(t, "get", "endpoints,endpointslices", "-n", namespace, "-o", "jsonpath={..ip}{..endpoints[*].addresses[0]}")
 		if err != nil || strings.Count(out, "10.244.0.5") != 2 {
-			return fmt.Errorf("%v: %s%s", err, out, stderr)
+			return fmt.Errorf("not there yet: %w, %q %s", err, out, stderr)
 		}
 		return nil
 	})
