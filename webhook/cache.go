@@ -22,8 +22,8 @@ import (
 //     status; of Services the addresses of load balancers stay.
 //   - of Services and Ingresses: labels that are not Kubernetes' own; of a Service's selector what it selects: there is
 //     one, or there is none.
-//   - of slices that the control plane makes: labels that are not Kubernetes' own, and what is said of a pod beside its
-//     namespace, addresses and conditions.
+//   - of slices that the control plane makes: labels that are not Kubernetes' own, the name and UID of the Service that
+//     owns them (the label has its name), and what is said of a pod beside its namespace, addresses and conditions.
 //   - of Endpoints that the control plane makes: what is said of a pod beside its address.
 //   - of Namespaces all but labels, of Nodes all but addresses and ranges.
 //
@@ -107,6 +107,7 @@ var (
 	v4              = []corev1.IPFamily{corev1.IPv4Protocol}
 	v6              = []corev1.IPFamily{corev1.IPv6Protocol}
 	someSelector    = map[string]string{"drawbridge.dev/selector": "not-cached"}
+	ofSomeService   = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Controller: &booleans[0]}}
 )
 
 func (s *sharer) service(o *corev1.Service) {
@@ -175,6 +176,9 @@ func (s *sharer) slice(o *discoveryv1.EndpointSlice) {
 		labels = ofKubernetes
 	}
 	s.meta(&o.ObjectMeta, labels)
+	if by == policy.ManagedByPods && len(o.OwnerReferences) == 1 && o.OwnerReferences[0].Kind == "Service" {
+		o.OwnerReferences = ofSomeService
+	}
 	s.same((*string)(&o.AddressType))
 	o.Endpoints = exact(o.Endpoints)
 	for i := range o.Endpoints {

@@ -14,6 +14,8 @@ const (
 	sharedTexts, sharedLists, sharedTargets = 1 << 15, 1 << 10, 1 << 10
 	// longestShared bounds a text that is remembered, in bytes: an annotation may be a quarter of a megabyte.
 	longestShared = 128
+	// mostShared bounds a list or a map that is remembered.
+	mostShared = 16
 )
 
 // sharer lets equal parts of many objects share memory: names stand in labels, selectors, hosts and references, and the
@@ -26,6 +28,7 @@ type sharer struct {
 	seed         maphash.Seed
 	strings      []string
 	pointers     []*string
+	maps         []map[string]string
 	targets      []*corev1.ObjectReference
 	servicePorts lists[corev1.ServicePort]
 	slicePorts   lists[discoveryv1.EndpointPort]
@@ -34,6 +37,7 @@ type sharer struct {
 func newSharer() *sharer {
 	return &sharer{
 		seed: maphash.MakeSeed(), strings: make([]string, sharedTexts), pointers: make([]*string, sharedLists),
+		maps:    make([]map[string]string, sharedLists),
 		targets: make([]*corev1.ObjectReference, sharedTargets),
 		servicePorts: lists[corev1.ServicePort]{slots: make([][]corev1.ServicePort, sharedLists),
 			name: func(p *corev1.ServicePort) (string, int32) { return p.Name, p.Port },
@@ -98,24 +102,44 @@ func (s *sharer) pointer(p **string) {
 	*p = *slot
 }
 
-// texts copies a map without the keys that are not kept; nil keeps all. Of an empty one nothing is left.
+// texts is a map without the keys that are not kept, one of equal ones. Of an empty one nothing is left.
 func (s *sharer) texts(m map[string]string, kept func(string) bool) map[string]string {
-	n := 0
-	for key := range m {
-		if kept == nil || kept(key) {
+	n, hash := 0, uint64(0)
+	for key, value := range m {
+		if kept(key) {
 			n++
+			hash += maphash.String(s.seed, key) ^ 3*maphash.String(s.seed, value)
 		}
 	}
 	if n == 0 {
 		return nil
 	}
+	slot := &s.maps[hash%sharedLists]
+	if len(*slot) == n && contains(m, *slot) {
+		return *slot
+	}
 	out := make(map[string]string, n)
+	small := true
 	for key, value := range m {
-		if kept == nil || kept(key) {
+		if kept(key) {
 			out[s.text(key)] = s.text(value)
+			small = small && len(key)+len(value) <= longestShared
 		}
 	}
+	if small && n <= mostShared {
+		*slot = out
+	}
 	return out
+}
+
+// contains tells whether all of part is in m.
+func contains(m, part map[string]string) bool {
+	for key, value := range part {
+		if v, ok := m[key]; !ok || v != value {
+			return false
+		}
+	}
+	return true
 }
 
 // target is a reference that tells kind and namespace alone.
@@ -137,8 +161,7 @@ type lists[T any] struct {
 
 // get is one of equal lists.
 func (l *lists[T]) get(list []T) []T {
-	const most = 16
-	if len(list) == 0 || len(list) > most {
+	if len(list) == 0 || len(list) > mostShared {
 		return list
 	}
 	text, number := l.name(&list[0])

@@ -27,7 +27,8 @@ const (
 	readsPerReview = 32
 	// readsAtOnce bounds live reads of all reviews together.
 	readsAtOnce = 64
-	// byService is the index of EndpointSlices and Ingresses by namespace and Service, byHost that of Ingresses by host.
+	// byService is the index of EndpointSlices and Ingresses by the bucket of namespace and Service, byHost that of
+	// Ingresses by the bucket of a host.
 	byService = "drawbridge.dev/service"
 	byHost    = "drawbridge.dev/host"
 
@@ -77,35 +78,20 @@ func NewCluster(ctx context.Context, c cache.Cache, reader client.Reader, mapper
 		}
 		w.informers[kind] = indexed
 	}
-	err := w.informers["EndpointSlice"].AddIndexers(toolscache.Indexers{byService: func(o any) ([]string, error) {
-		slice, ok := o.(*discoveryv1.EndpointSlice)
-		if !ok || slice.Labels[discoveryv1.LabelServiceName] == "" {
-			return nil, nil
-		}
-		return []string{slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]}, nil
-	}})
+	err := w.informers["EndpointSlice"].AddIndexers(toolscache.Indexers{
+		byService: buckets(func(o *discoveryv1.EndpointSlice) (string, []string) {
+			if o.Labels[discoveryv1.LabelServiceName] == "" {
+				return "", nil
+			}
+			return o.Namespace, []string{o.Labels[discoveryv1.LabelServiceName]}
+		}),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("index EndpointSlices by Service: %w", err)
 	}
 	err = w.informers["Ingress"].AddIndexers(toolscache.Indexers{
-		byService: func(o any) ([]string, error) {
-			ing, ok := o.(*networkingv1.Ingress)
-			if !ok {
-				return nil, nil
-			}
-			keys := policy.ServicesOf(ing)
-			for i := range keys {
-				keys[i] = ing.Namespace + "/" + keys[i]
-			}
-			return keys, nil
-		},
-		byHost: func(o any) ([]string, error) {
-			ing, ok := o.(*networkingv1.Ingress)
-			if !ok {
-				return nil, nil
-			}
-			return policy.HostsOf(ing), nil
-		},
+		byService: buckets(func(o *networkingv1.Ingress) (string, []string) { return o.Namespace, policy.ServicesOf(o) }),
+		byHost:    buckets(func(o *networkingv1.Ingress) (string, []string) { return "", policy.HostsOf(o) }),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("index Ingresses by Service and host: %w", err)
@@ -165,25 +151,25 @@ func (v *view) IngressClass(name string) *networkingv1.IngressClass {
 }
 
 func (v *view) Services(namespace string) []*corev1.Service {
-	return list[*corev1.Service](v, "Service", toolscache.NamespaceIndex, namespace)
+	return list(v, "Service", toolscache.NamespaceIndex, namespace, func(*corev1.Service) bool { return true })
 }
 
 func (v *view) IngressesTo(namespace, service string) []*networkingv1.Ingress {
-	return list[*networkingv1.Ingress](v, "Ingress", byService, namespace+"/"+service)
+	return list(v, "Ingress", byService, bucket(namespace, service), func(o *networkingv1.Ingress) bool { return leadsTo(o, namespace, service) })
 }
 
 func (v *view) EndpointSlices(namespace, service string) []*discoveryv1.EndpointSlice {
-	return list[*discoveryv1.EndpointSlice](v, "EndpointSlice", byService, namespace+"/"+service)
+	return list(v, "EndpointSlice", byService, bucket(namespace, service), func(o *discoveryv1.EndpointSlice) bool { return belongsTo(o, namespace, service) })
 }
 
-func list[T client.Object](v *view, kind, index, key string) []T {
+func list[T client.Object](v *view, kind, index, key string, wanted func(T) bool) []T {
 	found, err := v.cluster.informers[kind].GetIndexer().ByIndex(index, key)
 	if err != nil { // the index is not there: a mistake of this package
 		panic(fmt.Sprintf("list %s: %v", kind, err))
 	}
 	out := make([]T, 0, len(found))
 	for _, o := range found {
-		if t, ok := o.(T); ok {
+		if t, ok := o.(T); ok && wanted(t) {
 			out = append(out, t)
 		}
 	}

@@ -255,7 +255,7 @@ func (o *managerOptions) run(ctx context.Context, config *rest.Config) error {
 		}
 		cancel()
 	}()
-	go keepSmall(running)
+	keepSmall(running, world.HasSynced)
 	if err := mgr.Start(running); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}

@@ -118,7 +118,8 @@ func Drawbridge(t TB) string {
 			return
 		}
 		drawbridge.path = filepath.Join(Dir(process), "drawbridge")
-		build := exec.Command("go", "build", "-buildvcs=false", "-o", drawbridge.path, "./cmd/drawbridge")
+		// Stripped as the image has it: what is resident of it is measured.
+		build := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", drawbridge.path, "./cmd/drawbridge")
 		build.Dir = root
 		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath")
 		if out, err := build.CombinedOutput(); err != nil {
