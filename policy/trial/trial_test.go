@@ -31,7 +31,7 @@ func rule(name string, level policy.Level) policy.Rule[*corev1.Service] {
 }
 
 func service(names ...string) *corev1.Service {
-	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "s"}}
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s"}}
 	for _, name := range names {
 		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: name})
 	}
@@ -60,9 +60,9 @@ func TestSimulate(t *testing.T) {
 		{"rules: {on-warn: 'off'}", "", service("deny", "warn"), "denied denied -[] +[warn on-warn]"},
 		{"", "inject: []", service("fix"), ""},
 		{"rules: {on-fix: deny}", "", service("fix", "fix"), "denied mended -[deny on-fix deny on-fix] +[fix on-fix fix on-fix]"},
-		{"", "exemptions: [{rules: [on-deny], namespaces: [n], reason: x}]", service("deny"), "denied exempt -[deny on-deny] +[exempt on-deny]"},
-		{"", "exemptions: [{rules: [on-deny], namespaces: [m], reason: x}]", service("deny"), ""},
-		{"", "namespaces: [{names: [n], rules: {on-deny: warn}}]", service("deny"), "denied warned -[deny on-deny] +[warn on-deny]"},
+		{"", "exemptions: [{rules: [on-deny], namespaces: [ns], reason: x}]", service("deny"), "denied exempt -[deny on-deny] +[exempt on-deny]"},
+		{"", "exemptions: [{rules: [on-deny], namespaces: [other], reason: x}]", service("deny"), ""},
+		{"", "namespaces: [{names: [ns], rules: {on-deny: warn}}]", service("deny"), "denied warned -[deny on-deny] +[warn on-deny]"},
 	} {
 		c, differs := Simulate(book, config(t, tt.from), config(t, tt.to), policy.Nothing{}, tt.object, false)
 		short := func(list []Finding) []string {
@@ -76,7 +76,7 @@ func TestSimulate(t *testing.T) {
 		if differs {
 			got = fmt.Sprintf("%s %s -%v +%v", c.From, c.To, short(c.Gone), short(c.New))
 		}
-		if got != tt.want || c.Object != "n/Service/s" {
+		if got != tt.want || c.Object != "ns/Service/s" {
 			t.Errorf("%q to %q: %q of %s, want %q", tt.from, tt.to, got, c.Object, tt.want)
 		}
 	}
@@ -105,7 +105,7 @@ func write(t *testing.T, dir string, files map[string]string) {
 
 func manifestOf(names ...string) string {
 	var b strings.Builder
-	b.WriteString("apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: n}\nspec:\n  ports:\n")
+	b.WriteString("apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: ns}\nspec:\n  ports:\n")
 	for i, name := range names {
 		fmt.Fprintf(&b, "  - {name: %s, port: %d}\n", name, i+1)
 	}
@@ -116,17 +116,17 @@ func TestSuite(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, map[string]string{
 		"policy.yaml":       "version: 1\n",
-		"world.yml":         "apiVersion: v1\nkind: Namespace\nmetadata: {name: n, labels: {env: dev}}\n",
+		"world.yml":         "apiVersion: v1\nkind: Namespace\nmetadata: {name: ns, labels: {env: dev}}\n",
 		"world/more.yaml":   manifestOf("deny"),
 		"ok.yaml":           manifestOf("deny", "deny"),
-		"ok.expected":       "\n# twice\n deny  n/Service/s\tspec.ports[1].name (on-deny)\ndeny n/Service/s spec.ports[0].name (on-deny)\n",
+		"ok.expected":       "\n# twice\n deny  ns/Service/s\tspec.ports[1].name (on-deny)\ndeny ns/Service/s spec.ports[0].name (on-deny)\n",
 		"less.yaml":         manifestOf("deny", "deny"),
-		"less.expected":     "deny n/Service/s spec.ports[0].name (on-deny)",
+		"less.expected":     "deny ns/Service/s spec.ports[0].name (on-deny)",
 		"more.yaml":         manifestOf("deny"),
-		"more.expected":     "deny n/Service/s spec.ports[0].name (on-deny)\ndeny n/Service/s spec.ports[0].name (on-deny)\n",
+		"more.expected":     "deny ns/Service/s spec.ports[0].name (on-deny)\ndeny ns/Service/s spec.ports[0].name (on-deny)\n",
 		"sub/new.yaml":      manifestOf("warn"),
-		"sub/user.json":     `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "n"}, "spec": {"ports": [{"name": "deny", "port": 1}]}}`,
-		"sub/user.expected": "user: alice\ngroups: dev,  ops\nexempt n/Service/s spec.ports[0].name (on-deny)\n",
+		"sub/user.json":     `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "ns"}, "spec": {"ports": [{"name": "deny", "port": 1}]}}`,
+		"sub/user.expected": "user: alice\ngroups: dev,  ops\nexempt ns/Service/s spec.ports[0].name (on-deny)\n",
 		".git/x.yaml":       "nonsense: [",
 		"notes.txt":         "no manifest",
 	})
@@ -147,12 +147,12 @@ func TestSuite(t *testing.T) {
 		return outcomes, suite
 	}
 	finding := func(level, path, rule string) Finding {
-		return Finding{Level: level, Object: "n/Service/s", Field: path, Rule: rule,
+		return Finding{Level: level, Object: "ns/Service/s", Field: path, Rule: rule,
 			Message: `Invalid value: "` + strings.TrimPrefix(rule, "on-") + `": must be another (` + rule + ")"}
 	}
 	want := []Outcome{
 		{Name: "less.yaml", Unexpected: []Finding{finding("deny", "spec.ports[1].name", "on-deny")}},
-		{Name: "more.yaml", Missing: []string{"deny n/Service/s spec.ports[0].name (on-deny)"}},
+		{Name: "more.yaml", Missing: []string{"deny ns/Service/s spec.ports[0].name (on-deny)"}},
 		{Name: "ok.yaml", OK: true},
 		{Name: "sub/new.yaml", New: true, Unexpected: []Finding{finding("warn", "spec.ports[0].name", "on-warn")}},
 		{Name: "sub/user.json", OK: true},
@@ -174,7 +174,7 @@ func TestSuite(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 	}
-	if text, err := os.ReadFile(filepath.Join(dir, "sub/new.expected")); err != nil || string(text) != "warn n/Service/s spec.ports[0].name (on-warn)\n" {
+	if text, err := os.ReadFile(filepath.Join(dir, "sub/new.expected")); err != nil || string(text) != "warn ns/Service/s spec.ports[0].name (on-warn)\n" {
 		t.Errorf("%q, %v", text, err)
 	}
 }
@@ -185,8 +185,8 @@ func TestLoadRefuses(t *testing.T) {
 		want  string
 	}{
 		"no manifest":    {map[string]string{"a.yaml": "a: ["}, "a.yaml"},
-		"a wrong level":  {map[string]string{"a.yaml": manifestOf(), "a.expected": "# x\nrefuse n/Service/s x (y)\n"}, "a.expected:2: must be 'LEVEL"},
-		"no rule":        {map[string]string{"a.yaml": manifestOf(), "a.expected": "deny n/Service/s x\n"}, "a.expected:1: must be"},
+		"a wrong level":  {map[string]string{"a.yaml": manifestOf(), "a.expected": "# x\nrefuse ns/Service/s x (y)\n"}, "a.expected:2: must be 'LEVEL"},
+		"no rule":        {map[string]string{"a.yaml": manifestOf(), "a.expected": "deny ns/Service/s x\n"}, "a.expected:1: must be"},
 		"too long":       {map[string]string{"a.yaml": manifestOf(), "a.expected": strings.Repeat("#", maxExpected+1)}, "must have at most"},
 		"two of a name":  {map[string]string{"a.yaml": manifestOf(), "a.json": "{}"}, "give one of them another name"},
 		"another's file": {map[string]string{"world/a.yaml": "kind: ["}, "a.yaml"},
