@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -68,8 +70,9 @@ func PortNames(service []corev1.ServicePort, ports []EndpointPort) (names []stri
 	for j, sp := range service {
 		matched[j] = wanted[named{sp.Name, protocol(sp.Protocol)}]
 	}
-	// Where the Service's only port has no name, the empty name is right as it is.
-	if unnamed == 0 || len(service) == 1 && service[0].Name == "" {
+	// Where a port of the Service has no name, the empty name is right as it is: of its only port that is, or of one
+	// that the API server would refuse.
+	if unnamed == 0 || slices.ContainsFunc(service, func(p corev1.ServicePort) bool { return p.Name == "" }) {
 		return names, matched
 	}
 	type target struct {

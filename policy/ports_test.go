@@ -59,6 +59,7 @@ func FuzzPortNames(f *testing.F) {
 	f.Add("http/80/80 https/443/8443", "/80 /8443")
 	f.Add("a/1/8 b/2/8", "/8 a/8")
 	f.Add("a/1/0/u", "/1/u x/2")
+	f.Add("/8 b/2/8", "/8 a/8")
 	f.Fuzz(func(t *testing.T, serviceText, portsText string) {
 		var service []corev1.ServicePort
 		var ports []EndpointPort

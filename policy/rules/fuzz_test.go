@@ -17,7 +17,14 @@ import (
 
 // FuzzReviewJSON reviews what a request may hold: whatever the API types take, beside a World of the same make.
 func FuzzReviewJSON(f *testing.F) {
+	const few = 4 // of each rule, or a short run is over before it is through with what it is given
+	of := map[string]int{}
 	for _, c := range cases(f) {
+		if id := ruleOf(c.name); len(c.world) > 0 {
+			if of[id]++; of[id] > few {
+				continue
+			}
+		}
 		object, err := json.Marshal(c.req.Object)
 		if err != nil {
 			f.Fatal(err)
@@ -28,12 +35,14 @@ func FuzzReviewJSON(f *testing.F) {
 				f.Fatal(err)
 			}
 			f.Add(object, world)
-			f.Add(world, object)
 		}
 	}
 	f.Fuzz(func(t *testing.T, object, other []byte) {
 		var world []policy.Object
-		for _, o := range []policy.Object{&corev1.Service{}, &corev1.Endpoints{}, &discoveryv1.EndpointSlice{}, &networkingv1.Ingress{}, &networkingv1.IngressClass{}} {
+		for _, o := range []policy.Object{
+			&corev1.Service{}, &corev1.Endpoints{}, &discoveryv1.EndpointSlice{}, &networkingv1.Ingress{}, &networkingv1.IngressClass{},
+			&corev1.Node{}, &networkingv1.ServiceCIDR{},
+		} {
 			if json.Unmarshal(other, o) == nil {
 				o.SetNamespace("team-a")
 				world = append(world, o)
@@ -54,7 +63,10 @@ func TestReviewRandom(t *testing.T) {
 	for seed := range int64(100) {
 		fill := randfill.NewWithSeed(seed).NilChance(.2).NumElements(0, 3).MaxDepth(14).Funcs(
 			func(s *string, c randfill.Continue) {
-				*s = [...]string{"", "a", "http", "a.example", "1.2.3.4", "nginx", "ExternalName", "TCP", "a\x00\u202e", "api", "443"}[c.Intn(11)]
+				*s = [...]string{
+					"", "a", "http", "a.example", "1.2.3.4", "nginx", "ExternalName", "TCP", "a\x00\u202e", "api", "443",
+					"a.a.svc", "localhost", "169.254.169.254", "FQDN", "2001:db8::1",
+				}[c.Intn(16)]
 			},
 			func(n *int32, c randfill.Continue) { *n = [...]int32{0, 80, 443, -1}[c.Intn(4)] },
 			func(st *corev1.ServiceType, c randfill.Continue) {

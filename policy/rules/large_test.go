@@ -145,12 +145,12 @@ func TestReviewOfLargeServices(t *testing.T) {
 	}
 	ports := alias("ports", "api.example-7.com")
 	taken := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "taken", Namespace: "a"}}
-	chain := make([]policy.Object, n)
+	var chain []policy.Object
 	for i := range n {
 		ports.Spec.Ports = append(ports.Spec.Ports, corev1.ServicePort{Name: fmt.Sprint("p", i), Port: 65100, TargetPort: intstr.FromInt(i + 1)})
 		taken.Spec.ExternalIPs = append(taken.Spec.ExternalIPs, largeAddress(i))
 		taken.Status.LoadBalancer.Ingress = append(taken.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: largeAddress(i)})
-		chain[i] = alias(fmt.Sprint("s", i), fmt.Sprintf("s%d.a.svc", (i+1)%n))
+		chain = append(chain, alias(fmt.Sprint("s", i), fmt.Sprintf("s%d.a.svc", (i+1)%n)))
 	}
 	world := policy.NewIndex(append(chain, ports, taken)...)
 	strict := manyDestinations()
