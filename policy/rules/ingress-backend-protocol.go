@@ -104,7 +104,7 @@ var protocolInjection = &injection{
 	suits: func(d *intent.Dialect, b intent.Backend) bool {
 		var none intent.Wishes
 		// appProtocol may say something else of a port 443, such as h2c.
-		return b.External() && none.For(b).Protocol == intent.HTTPS && !(d.SecurePort && (b.Port == 443 || strings.HasPrefix(b.PortName, "https")))
+		return b.External() && none.For(b).Protocol == intent.HTTPS && (!d.SecurePort || b.Port != 443 && !strings.HasPrefix(b.PortName, "https"))
 	},
 	all:   func(string, string) string { return ": every backend is an external one that speaks TLS" },
 	needs: func(intent.Backend) string { return "be spoken to in TLS" },

@@ -105,7 +105,7 @@ func (t *translation) finishService(s *service, moved []*ingress) {
 // class, and tell what is to be done.
 func (t *translation) rest(in *ingress) {
 	for key, text := range in.next.Annotations {
-		mine := hasPrefix(in.from, key) && !(in.from != intent.Drawbridge && strings.HasPrefix(key, intent.Prefix))
+		mine := hasPrefix(in.from, key) && (in.from == intent.Drawbridge || !strings.HasPrefix(key, intent.Prefix))
 		if strings.HasPrefix(key, intent.Prefix+"allow-") || !mine && !slices.Contains(intent.KeyOwners(key), in.from) {
 			continue
 		}

@@ -31,7 +31,7 @@ func (t *translation) carryPaths(in *ingress) {
 	_, canRegex := t.to.Spell(intent.WishRegex, "on", intent.Target{})
 	_, canRewrite := t.to.Spell(intent.WishRewrite, "/", intent.Target{})
 
-	if expressions && !(canRegex && !grouped) {
+	if expressions && (!canRegex || grouped) {
 		prefixes, to, ok := asPrefixes(paths, target)
 		switch {
 		case ok && (target == "" || canRewrite && (t.to.Rewrite == intent.RewritePrefix || t.replacesPrefix(prefixes))):
