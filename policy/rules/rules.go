@@ -81,6 +81,7 @@ var all = policy.Book{
 		ingressClassUnsupported,
 		ingressEndpointPort,
 		ingressWebsocket,
+		ingressSharedBackend,
 	},
 	ConfigMaps: []policy.Rule[*corev1.ConfigMap]{
 		policyConfig,
