@@ -285,12 +285,9 @@ func coveredBy(to *policy.Destinations, addr netip.Addr) string {
 // judgeAddresses reports the addresses of an object that must not be served. Of many it reports a few of each weight.
 // An address that stood in the object before this update, on the same ports, is at most warned of and counted apart:
 // it is no cover for another, and an old object with many stays editable. An old address on a port that it did not
-// have is new.
-func judgeAddresses[T policy.Object](p *policy.Pass[T], j *addressJudge, now, before *addressed) {
-	var old *oldPorts
-	if before != nil {
-		old = portsBefore(before)
-	}
+// have is new. before is nil where this is no update.
+func judgeAddresses[T policy.Object](p *policy.Pass[T], j *addressJudge, now *addressed, before func() *addressed) {
+	var old *oldPorts // once there is something to compare
 	severe := limited{report: func(err *field.Error) { p.Report(err, nil) }}
 	mild := limited{report: func(err *field.Error) { p.Mild(err, nil) }}
 	had := limited{report: p.Warn}
@@ -308,7 +305,10 @@ func judgeAddresses[T policy.Object](p *policy.Pass[T], j *addressJudge, now, be
 		if f.mild {
 			to = &mild
 		}
-		if old != nil {
+		if before != nil {
+			if old == nil {
+				old = portsBefore(before())
+			}
 			switch fresh, added := old.added(addr, ports); {
 			case !fresh:
 				to = &had

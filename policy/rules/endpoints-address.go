@@ -84,9 +84,9 @@ subsets:
 			lending: lenderOf(p.World, ep.Namespace, ep.Name),
 			pods:    p.Stored && selects(p.World.Service(ep.Namespace, ep.Name)),
 		}
-		var before *addressed
+		var before func() *addressed
 		if p.Old != nil {
-			before = addressesOf(p.Old)
+			before = func() *addressed { return addressesOf(p.Old) }
 		}
 		judgeAddresses(p, j, addressesOf(ep), before)
 	},

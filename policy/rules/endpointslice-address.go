@@ -99,7 +99,7 @@ endpoints:
 		if was := p.Old.Labels[discoveryv1.LabelServiceName]; was != service {
 			handOver(p, j, now, service)
 		}
-		judgeAddresses(p, j, now, addressesIn(p.Old))
+		judgeAddresses(p, j, now, func() *addressed { return addressesIn(p.Old) })
 	},
 }
 
