@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,6 +32,21 @@ func graded(id string, levels, milder Levels) Rule[*corev1.Service] {
 	}}
 }
 
+// tally is told, with the number of those that are the same in a row.
+func tally(r Result) string {
+	var out []string
+	last, n := "", 0
+	for one := range strings.SplitSeq(told(r), ", ") {
+		if n++; len(out) == 0 || one != last {
+			last, n = one, 1
+			out = append(out, one)
+		} else {
+			out[len(out)-1] = fmt.Sprintf("%s %d", one, n)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
 // The policy grades what a rule finds: by profile, by the milder levels, by namespace, by what may be injected.
 func TestReviewGrades(t *testing.T) {
 	risk := graded("r", Same(Deny), Levels{Warn, Deny})
@@ -44,12 +61,12 @@ func TestReviewGrades(t *testing.T) {
 		object *corev1.Service
 		want   string
 	}{
-		"baseline":                {risk, "", service("bad", "risk", "odd"), "D:r, W:r, W:r"},
-		"strict":                  {risk, "profile: strict", service("bad", "risk", "odd"), "D:r, D:r, W:r"},
-		"a level counts for both": {risk, "rules: {r: deny}", service("bad", "risk", "odd"), "D:r, D:r, W:r"},
-		"warn counts for both":    {risk, "rules: {r: warn}", service("bad", "risk", "odd"), "W:r, W:r, W:r"},
+		"baseline":                {risk, "", service("bad", "risk", "odd"), "D:r, W:r 2"},
+		"strict":                  {risk, "profile: strict", service("bad", "risk", "odd"), "D:r 2, W:r"},
+		"a level counts for both": {risk, "rules: {r: deny}", service("bad", "risk", "odd"), "D:r 2, W:r"},
+		"warn counts for both":    {risk, "rules: {r: warn}", service("bad", "risk", "odd"), "W:r 3"},
 		"off counts for both":     {risk, "rules: {r: 'off'}", service("bad", "risk", "odd"), ""},
-		"fix, which it has not":   {risk, "rules: {r: fix}", service("bad", "risk"), "W:r, W:r"},
+		"fix, which it has not":   {risk, "rules: {r: fix}", service("bad", "risk"), "W:r 2"},
 		"no milder levels":        {graded("r", Same(Deny), Levels{}), "", service("risk"), "D:r"},
 		"off but for risks":       {only, "profile: strict", service("bad", "risk", "odd"), "D:r"},
 		"off and off":             {only, "", service("bad", "risk", "odd"), ""},
@@ -70,7 +87,7 @@ func TestReviewGrades(t *testing.T) {
 	} {
 		world := NewIndex(namespace("n", map[string]string{"env": ""}))
 		r := book(c.rule).Review(Request{Object: c.object, Config: parsed(t, c.policy), World: world})
-		if got := told(r); got != c.want {
+		if got := tally(r); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 		if r.Policy == nil || r.Policy.Generation != parsed(t, c.policy).Generation {
@@ -110,7 +127,7 @@ func TestReviewExempts(t *testing.T) {
 		"group":                 {guard, alice, Request{Object: service("bad"), User: "bob", Groups: []string{"x", "alice"}}, "E:r", "policy: knows"},
 		"another user":          {guard, alice, Request{Object: service("bad"), User: "bob"}, "D:r", ""},
 		"stored":                {guard, alice, Request{Object: service("bad"), Stored: true}, "D:r", ""},
-		"right":                 {guard, "", Request{Object: service("bad", "bad"), MayExempt: allow}, "E:r, E:r", "right: "},
+		"right":                 {guard, "", Request{Object: service("bad", "bad"), MayExempt: allow}, "E:r 2", "right: "},
 		"right, of a mistake":   {mistake, "", Request{Object: service("bad"), MayExempt: allow}, "D:r", ""},
 		"right, of a warning":   {guard, "rules: {r: warn}", Request{Object: service("bad"), MayExempt: allow}, "W:r", ""},
 		"right, of the old":     {guard, "", Request{Object: service("bad"), Old: service("bad"), MayExempt: allow}, "W:r+r", ""},
@@ -120,7 +137,7 @@ func TestReviewExempts(t *testing.T) {
 	} {
 		c.req.Config = parsed(t, c.policy)
 		r := book(c.rule).Review(c.req)
-		if got := told(r); got != c.want || by(r) != c.by {
+		if got := tally(r); got != c.want || by(r) != c.by {
 			t.Errorf("%s: %q by %q, want %q by %q", name, got, by(r), c.want, c.by)
 		}
 	}
@@ -143,7 +160,7 @@ func TestReviewStatus(t *testing.T) {
 	status.Status = true
 	b := book(graded("spec", Same(Deny), Levels{}), status)
 	for isStatus, want := range map[bool]string{false: "D:spec", true: "D:status"} {
-		if got := told(b.Review(Request{Object: service("bad"), Status: isStatus})); got != want {
+		if got := tally(b.Review(Request{Object: service("bad"), Status: isStatus})); got != want {
 			t.Errorf("status %t: %s", isStatus, got)
 		}
 	}
@@ -158,7 +175,7 @@ func TestReviewForged(t *testing.T) {
 	guard.Guard = true
 	owned := service("bad", "mend")
 	owned.OwnerReferences = []metav1.OwnerReference{{Controller: new(true)}}
-	if got := told(book(guard, graded("f", Levels{Off, Fix}, Levels{})).Review(Request{Object: owned, Config: parsed(t, "profile: strict")})); got != "D:r, D:r, W:f, W:f" {
+	if got := tally(book(guard, graded("f", Levels{Off, Fix}, Levels{})).Review(Request{Object: owned, Config: parsed(t, "profile: strict")})); got != "D:r 2, W:f 2" {
 		t.Error(got)
 	}
 }

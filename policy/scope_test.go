@@ -64,7 +64,7 @@ namespaces:
 - {names: ["team-*"], profile: strict, rules: {a: deny, b: deny, named: deny}, destinations: {allowed: [{hosts: [team.example]}]}}
 - {names: ["*"], rules: {a: "off", b: "off", every: "off"}}
 - {labels: env=prod, rules: {a: fix, label: deny}}
-- {labels: "!env", rules: {unlabelled: deny}}
+- {labels: "!env", rules: {unlabeled: deny}}
 - {names: [team-b], labels: env=prod, rules: {a: "off"}}
 - {names: [team-b], rules: {a: deny, last: warn}}
 - {names: [team-b], rules: {last: deny}}
@@ -72,7 +72,7 @@ namespaces:
 - {names: ["ab*"], rules: {best: warn}}
 destinations: {allowed: [{hosts: [all.example]}]}
 `)
-	labelled := func(labels map[string]string) func(string) *corev1.Namespace {
+	labeled := func(labels map[string]string) func(string) *corev1.Namespace {
 		return func(name string) *corev1.Namespace { return namespace(name, labels) }
 	}
 	unknown := func(string) *corev1.Namespace { return nil }
@@ -93,21 +93,21 @@ destinations: {allowed: [{hosts: [all.example]}]}
 		{"team-c", unknown, "unnamed", Deny, "profile strict of namespaces[1] (team-*)"},
 		{"other", unknown, "unnamed", Warn, "profile baseline"},
 		// Labels alone come last among the specific, yet before "*", which says nothing of a name.
-		{"other", labelled(prod), "a", Fix, "namespaces[3] (labels env=prod)"},
-		{"team-c", labelled(prod), "a", Deny, "namespaces[1] (team-*)"},
-		{"team-c", labelled(prod), "label", Deny, "namespaces[3] (labels env=prod)"},
-		{"team-b", labelled(prod), "a", Off, "namespaces[5] (team-b, labels env=prod)"},
-		{"team-b", labelled(nil), "a", Deny, "namespaces[6] (team-b)"},
+		{"other", labeled(prod), "a", Fix, "namespaces[3] (labels env=prod)"},
+		{"team-c", labeled(prod), "a", Deny, "namespaces[1] (team-*)"},
+		{"team-c", labeled(prod), "label", Deny, "namespaces[3] (labels env=prod)"},
+		{"team-b", labeled(prod), "a", Off, "namespaces[5] (team-b, labels env=prod)"},
+		{"team-b", labeled(nil), "a", Deny, "namespaces[6] (team-b)"},
 		// Of two that are as specific the later counts.
 		{"team-b", unknown, "last", Deny, "namespaces[7] (team-b)"},
 		// The best of several patterns counts for its entry.
 		{"ab", unknown, "best", Deny, "namespaces[8] (a*, *b, ab)"},
 		{"abc", unknown, "best", Warn, "namespaces[9] (ab*)"},
 		// A namespace that is not known matches no selector, not even one for the lack of a label.
-		{"other", unknown, "unlabelled", Warn, "profile baseline"},
-		{"other", nil, "unlabelled", Warn, "profile baseline"},
-		{"other", labelled(nil), "unlabelled", Deny, "namespaces[4] (labels !env)"},
-		{"other", labelled(prod), "unlabelled", Warn, "profile baseline"},
+		{"other", unknown, "unlabeled", Warn, "profile baseline"},
+		{"other", nil, "unlabeled", Warn, "profile baseline"},
+		{"other", labeled(nil), "unlabeled", Deny, "namespaces[4] (labels !env)"},
+		{"other", labeled(prod), "unlabeled", Warn, "profile baseline"},
 	} {
 		flat := c.For(tt.namespace, tt.lookup)
 		got, from := flat.Explain(tt.rule, Levels{Warn, Deny})
@@ -121,7 +121,7 @@ destinations: {allowed: [{hosts: [all.example]}]}
 			t.Errorf("%s: generation %s", tt.namespace, flat.Generation)
 		}
 	}
-	if c.For("team-a", unknown) != c.For("team-a", unknown) {
+	if first, again := c.For("team-a", unknown), c.For("team-a", unknown); first != again {
 		t.Error("the same policy is made twice")
 	}
 	for ns, host := range map[string]string{"team-a": "team.example", "other": "all.example"} {

@@ -117,11 +117,11 @@ func (s *simulateFlags) run(ctx context.Context, cmd *cobra.Command, paths []str
 		}
 		if from == nil {
 			key := types.NamespacedName{Namespace: system, Name: name}
-			found := false
-			if from, found, err = c.policy(ctx, key); err != nil {
+			stored, found, err := c.policy(ctx, key)
+			if err != nil {
 				return &exitError{code: exitUsage, err: err}
 			}
-			if !found {
+			if from = stored; !found {
 				fmt.Fprintln(cmd.ErrOrStderr(), safeLine(fmt.Sprintf("note: there is no policy in ConfigMap '%s': the default one is in force", key)))
 			}
 		}

@@ -51,18 +51,18 @@ func TestSimulate(t *testing.T) {
 	for _, tt := range []struct {
 		from, to string
 		object   *corev1.Service
-		want     string // verdicts, then what is gone and what is new; "" where nothing changes
+		want     string // verdicts, of now and then, then what is gone and what is new; "" where nothing changes
 	}{
 		{"", "profile: strict", service("deny", "warn"), ""},
-		{"", "rules: {on-deny: warn}", service("deny"), "denied warned -[deny on-deny] +[warn on-deny]"},
-		{"rules: {on-deny: 'off'}", "", service("deny"), "clean denied -[] +[deny on-deny]"},
+		{"", "rules: {on-deny: warn}", service("deny"), "denied to warned -[deny on-deny] +[warn on-deny]"},
+		{"rules: {on-deny: 'off'}", "", service("deny"), "clean to denied -[] +[deny on-deny]"},
 		// The verdict of the whole stays.
-		{"rules: {on-warn: 'off'}", "", service("deny", "warn"), "denied denied -[] +[warn on-warn]"},
+		{"rules: {on-warn: 'off'}", "", service("deny", "warn"), "denied to denied -[] +[warn on-warn]"},
 		{"", "inject: []", service("fix"), ""},
-		{"rules: {on-fix: deny}", "", service("fix", "fix"), "denied mended -[deny on-fix deny on-fix] +[fix on-fix fix on-fix]"},
-		{"", "exemptions: [{rules: [on-deny], namespaces: [ns], reason: x}]", service("deny"), "denied exempt -[deny on-deny] +[exempt on-deny]"},
+		{"rules: {on-fix: deny}", "", service("fix", "fix"), "denied to mended -[deny on-fix deny on-fix] +[fix on-fix fix on-fix]"},
+		{"", "exemptions: [{rules: [on-deny], namespaces: [ns], reason: x}]", service("deny"), "denied to exempt -[deny on-deny] +[exempt on-deny]"},
 		{"", "exemptions: [{rules: [on-deny], namespaces: [other], reason: x}]", service("deny"), ""},
-		{"", "namespaces: [{names: [ns], rules: {on-deny: warn}}]", service("deny"), "denied warned -[deny on-deny] +[warn on-deny]"},
+		{"", "namespaces: [{names: [ns], rules: {on-deny: warn}}]", service("deny"), "denied to warned -[deny on-deny] +[warn on-deny]"},
 	} {
 		c, differs := Simulate(book, config(t, tt.from), config(t, tt.to), policy.Nothing{}, tt.object, false)
 		short := func(list []Finding) []string {
@@ -74,7 +74,7 @@ func TestSimulate(t *testing.T) {
 		}
 		got := ""
 		if differs {
-			got = fmt.Sprintf("%s %s -%v +%v", c.From, c.To, short(c.Gone), short(c.New))
+			got = fmt.Sprintf("%s to %s -%v +%v", c.From, c.To, short(c.Gone), short(c.New))
 		}
 		if got != tt.want || c.Object != "ns/Service/s" {
 			t.Errorf("%q to %q: %q of %s, want %q", tt.from, tt.to, got, c.Object, tt.want)
