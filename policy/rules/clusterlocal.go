@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -44,11 +45,35 @@ func clusterNameOf(w policy.World, name, clusterDomain string) (c clusterName, o
 		return clusterName{Service: name, Short: true}, true
 	}
 	service := labels[n-2]
-	if last == "default" && service == "kubernetes" ||
-		slices.ContainsFunc(w.Services(last), func(s *corev1.Service) bool { return s.Name == service }) {
+	if last == "default" && service == "kubernetes" || hasService(w, last, service) {
 		return clusterName{Namespace: last, Service: service}, true
 	}
 	return clusterName{}, false
+}
+
+// hasService tells whether a Service is there. It asks for the list, which holds what is known, because most names are
+// none: to ask for one of them costs a read of the API server.
+func hasService(w policy.World, namespace, name string) bool {
+	_, found := slices.BinarySearchFunc(w.Services(namespace), name, func(s *corev1.Service, name string) int { return cmp.Compare(s.Name, name) })
+	return found
+}
+
+// remembering asks a World once for the Services of a namespace, however many aliases end in its name.
+type remembering struct {
+	policy.World
+	lists map[string][]*corev1.Service
+}
+
+func (r *remembering) Services(namespace string) []*corev1.Service {
+	list, known := r.lists[namespace]
+	if !known {
+		if r.lists == nil {
+			r.lists = map[string][]*corev1.Service{}
+		}
+		list = r.World.Services(namespace)
+		r.lists[namespace] = list
+	}
+	return list
 }
 
 // aliasHop is one ExternalName Service on the way that an alias leads.

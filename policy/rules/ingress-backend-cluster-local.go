@@ -87,6 +87,7 @@ spec:
 			mild   bool
 		}
 		services := lookupOf[verdict](p)
+		world := &remembering{World: p.World}
 		for _, at := range backendsOf(p.Object) {
 			if at.Service == nil {
 				continue
@@ -96,7 +97,7 @@ spec:
 				continue
 			}
 			if fresh {
-				hops := aliasHops(p.World, k.svc, p.Config.ClusterDomain)
+				hops := aliasHops(world, k.svc, p.Config.ClusterDomain)
 				k.Thought.detail, k.Thought.mild = leadsAstray(p.Config, p.World, hops)
 			}
 			if k.Thought.detail == "" {

@@ -78,6 +78,7 @@ spec:
 		}
 		type verdict struct{ hops []aliasHop }
 		services := lookupOf[verdict](p)
+		world := &remembering{World: p.World}
 		d, served := dialectOf(p)
 		for _, at := range backendsOf(p.Object) {
 			if at.Service == nil {
@@ -88,7 +89,7 @@ spec:
 				continue
 			}
 			if fresh {
-				k.Thought.hops = aliasHops(p.World, k.svc, p.Config.ClusterDomain)
+				k.Thought.hops = aliasHops(world, k.svc, p.Config.ClusterDomain)
 			}
 			if err := destination(to, k.Thought.hops, aliasPorts(d, served, k.svc, at.Service.Port, p.Config.ClusterDomain), p.Config.ClusterDomain); err != nil {
 				p.Report(field.Invalid(at.field().Child("service"), at.Service.Name+":"+portText(at.Service.Port),

@@ -151,3 +151,30 @@ func TestReviewOfLongTexts(t *testing.T) {
 		}
 	}
 }
+
+// TestReviewOfManyAliases holds that aliases which end in the name of a large namespace cost no more than their number.
+func TestReviewOfManyAliases(t *testing.T) {
+	const n = 2000
+	ing, _ := manyPaths(n, n)
+	var objects []policy.Object
+	for i := range n {
+		alias := benchAlias(fmt.Sprint("s", i))
+		alias.Spec.ExternalName = fmt.Sprintf("nobody%d.%s", i, benchSpace)
+		objects = append(objects, alias)
+	}
+	world := &listCounting{World: policy.NewIndex(objects...)}
+	All().Review(policy.Request{Object: ing, World: world})
+	if world.lists > len(All().Ingresses) {
+		t.Errorf("the Services of the namespace are listed %d times", world.lists)
+	}
+}
+
+type listCounting struct {
+	policy.World
+	lists int
+}
+
+func (w *listCounting) Services(namespace string) []*corev1.Service {
+	w.lists++
+	return w.World.Services(namespace)
+}
