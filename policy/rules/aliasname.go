@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -188,6 +189,9 @@ func head(s, sep string) string {
 // meantBy lists the addresses that a C library takes a host for that isIP tells is one. There is more than one where
 // libraries differ: 010.0.0.1 is 8.0.0.1 to inet_aton and 10.0.0.1 to others.
 func meantBy(host string) []netip.Addr {
+	if i := strings.IndexFunc(host, unicode.IsSpace); i >= 0 {
+		host = host[:i] // as isIP does
+	}
 	host = strings.TrimRight(host, ".")
 	if strings.ContainsRune(host, ':') {
 		host, _, _ = strings.Cut(strings.ReplaceAll(host, "%25", "%"), "%")
