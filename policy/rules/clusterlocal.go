@@ -61,17 +61,27 @@ func hasService(w policy.World, namespace, name string) bool {
 // remembering asks a World once for the Services of a namespace, however many aliases end in its name.
 type remembering struct {
 	policy.World
-	lists map[string][]*corev1.Service
+	// first is the namespace asked for first, mostly the only one; others holds the rest.
+	first     string
+	firstList []*corev1.Service
+	asked     bool
+	others    map[string][]*corev1.Service
 }
 
 func (r *remembering) Services(namespace string) []*corev1.Service {
-	list, known := r.lists[namespace]
+	if !r.asked {
+		r.asked, r.first, r.firstList = true, namespace, r.World.Services(namespace)
+	}
+	if namespace == r.first {
+		return r.firstList
+	}
+	list, known := r.others[namespace]
 	if !known {
-		if r.lists == nil {
-			r.lists = map[string][]*corev1.Service{}
+		if r.others == nil {
+			r.others = map[string][]*corev1.Service{}
 		}
 		list = r.World.Services(namespace)
-		r.lists[namespace] = list
+		r.others[namespace] = list
 	}
 	return list
 }

@@ -101,10 +101,16 @@ spec:
 			}
 			w := intent.ReadBackend(d, ing.Annotations, k.svc, at.Service.Port)
 			u := w.For(b)
-			if !u.Protocol.TLS() || !verifies(d, w) || len(d.Halves(ing.Annotations, k.svc, at.Service.Port, b)) > 0 {
+			if !u.Protocol.TLS() || !verifies(d, w) {
 				continue
 			}
-			if b.Kind == intent.Addresses && u.ServerName == "" && u.Host == "" && host == "" && !isNginx(d) {
+			nameless := b.Kind == intent.Addresses && u.ServerName == "" && u.Host == "" && host == "" && !isNginx(d)
+			why, of := wrongName(d, w, u, b, host, p.Config.ClusterDomain)
+			// Of what is half, and so verifies nothing, there is a finding already.
+			if !nameless && why == "" || len(d.Halves(ing.Annotations, k.svc, at.Service.Port, b)) > 0 {
+				continue
+			}
+			if nameless {
 				reported = true
 				err := field.Required(at.field(), "must have a name to verify: TLS to addresses, from a rule without host, has none; "+nameInstead(d))
 				if p.Stored || at.rule < 0 && len(ing.Spec.Rules) > 0 {
@@ -114,10 +120,6 @@ spec:
 				} else {
 					p.Report(err, nil)
 				}
-				continue
-			}
-			why, of := wrongName(d, w, u, b, host, p.Config.ClusterDomain)
-			if why == "" {
 				continue
 			}
 			path, bad := at.field().Child("service", "name"), at.Service.Name
