@@ -15,6 +15,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -83,14 +84,18 @@ func (h *handler[T]) review(ctx context.Context, req admission.Request) (admissi
 		User: req.UserInfo.Username, Groups: req.UserInfo.Groups, MayExempt: h.options.mayExempt(ctx, req),
 	}
 	var old T
+	var stored client.Object
 	if req.Operation == admissionv1.Update {
 		if old, err = h.decode(req.OldObject.Raw, req.Namespace); err != nil {
 			return admission.Response{}, fmt.Errorf("decode old object: %w", err)
 		}
-		request.Old = old
+		request.Old, stored = old, old
 		if h.mend && !ownWrite(req) {
 			request.Object = disown(object, old)
 		}
+	}
+	if v, ok := request.World.(*view); ok {
+		v.before(h.kind, object.GetNamespace(), object.GetName(), stored)
 	}
 	result := h.options.Book.Review(request)
 	h.options.Metrics.reviewed(h.kind, h.mend, result)

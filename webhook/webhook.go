@@ -16,7 +16,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"drawbridge.dev/drawbridge/policy"
 )
@@ -51,14 +50,14 @@ func Register(server Registrar, o Options) {
 	register(server, o, "endpointslice", discoveryv1.GroupName, "EndpointSlice", func() *discoveryv1.EndpointSlice { return &discoveryv1.EndpointSlice{} })
 	register(server, o, "ingress", networkingv1.GroupName, "Ingress", func() *networkingv1.Ingress { return &networkingv1.Ingress{} })
 	if o.PolicyMap.Name != "" {
-		server.Register(policyPath, &admission.Webhook{Handler: newPolicyHandler(o), WithContextFunc: withTimeout})
+		server.Register(policyPath, newEndpoint(newPolicyHandler(o)))
 	}
 }
 
 func register[T policy.Object](server Registrar, o Options, path, group, kind string, empty func() T) {
 	for _, mend := range [...]bool{true, false} {
 		h := &handler[T]{group: group, kind: kind, empty: empty, mend: mend, options: o}
-		server.Register("/"+h.path()+"/"+path, &admission.Webhook{Handler: h, WithContextFunc: withTimeout})
+		server.Register("/"+h.path()+"/"+path, newEndpoint(h))
 	}
 }
 

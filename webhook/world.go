@@ -138,6 +138,12 @@ type view struct {
 	known    map[string]client.Object // what was read live; nil for absent
 }
 
+// before tells what is stored of the object under review, nil for nothing: where the cache misses it, nobody need ask the
+// API server for it.
+func (v *view) before(kind, namespace, name string, stored client.Object) {
+	v.known[kind+"/"+namespace+"/"+name] = stored
+}
+
 func (v *view) Service(namespace, name string) *corev1.Service {
 	return get(v, "Service", namespace, name, func() *corev1.Service { return &corev1.Service{} })
 }
