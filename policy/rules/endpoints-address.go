@@ -15,7 +15,7 @@ const addressWhy = "Whoever writes addresses sends a proxy there that may reach 
 	"LoadBalancer, a NodePort or externalIPs lend their place in the network, and warned of elsewhere. Private ranges are where " +
 	"on-premises services live, and pass. Of a range of pods nobody can say whose pod it is; only an Ingress has it denied. " +
 	"An owner or a manager that the object names excuses nothing, as anybody can write one; the policy does: by " +
-	"`addresses.allowed`, `grants` or `exemptions`."
+	"`addresses.allowed`, by `grants` of all Services of a namespace, which are those of its pods too, or by `exemptions`."
 
 var endpointsAddress = policy.Rule[*corev1.Endpoints]{
 	ID:      "endpoints-address",
