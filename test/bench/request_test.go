@@ -21,6 +21,7 @@ import (
 
 	"drawbridge.dev/drawbridge/render/haproxy"
 	"drawbridge.dev/drawbridge/render/model"
+	"drawbridge.dev/drawbridge/test/lab"
 )
 
 const (
@@ -37,10 +38,7 @@ const (
 //
 // The metrics are microseconds a request, and the ratio to the floor of the same round, as medians.
 func BenchmarkRequest(b *testing.B) {
-	program, err := exec.LookPath("haproxy")
-	if err != nil {
-		b.Fatal("HAProxy is missing; `make packages` installs it")
-	}
+	program := lab.HAProxy(b)
 	upstream := serve(b)
 	floor := byHand(b, program, upstream)
 	for _, hosts := range []int{1, 1000, 50_000} {
@@ -73,9 +71,9 @@ type contestant struct {
 }
 
 // send makes requests over all connections, and gives the CPU time of HAProxy for each, in microseconds.
-func (c *contestant) send(b *testing.B, requests int) float64 {
-	b.Helper()
-	before := cpu(b, c.pid)
+func (c *contestant) send(t lab.TB, requests int) float64 {
+	t.Helper()
+	before := cpu(t, c.pid)
 	var wait sync.WaitGroup
 	failed := make(chan error, connections)
 	for i := range connections {
@@ -90,9 +88,9 @@ func (c *contestant) send(b *testing.B, requests int) float64 {
 	wait.Wait()
 	close(failed)
 	if err := <-failed; err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
-	return float64((cpu(b, c.pid) - before).Microseconds()) / float64(requests/connections*connections)
+	return float64((cpu(t, c.pid) - before).Microseconds()) / float64(requests/connections*connections)
 }
 
 // converse sends requests one after the other over one connection, for hosts that lie far apart.
@@ -124,18 +122,18 @@ func (c *contestant) converse(seed, requests int) error {
 func name(host int) string { return fmt.Sprintf("host-%d.bench.example", host) }
 
 // cpu is the user and system time of a process so far.
-func cpu(b *testing.B, pid int) time.Duration {
-	b.Helper()
+func cpu(t lab.TB, pid int) time.Duration {
+	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	var total int
 	for _, f := range fields[11:13] { // utime and stime: proc(5)
 		n, err := strconv.Atoi(f)
 		if err != nil {
-			b.Fatal(err)
+			t.Fatalf("%v", err)
 		}
 		total += n
 	}
@@ -143,10 +141,10 @@ func cpu(b *testing.B, pid int) time.Duration {
 }
 
 // serve is the site outside: it answers 15 bytes to whoever sends its Host.
-func serve(b *testing.B) netip.AddrPort {
+func serve(t lab.TB) netip.AddrPort {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Host != "site.example" {
@@ -156,32 +154,32 @@ func serve(b *testing.B) netip.AddrPort {
 		_, _ = io.WriteString(w, "fifteen bytes\r\n")
 	})}
 	go func() { _ = server.Serve(l) }()
-	b.Cleanup(func() { _ = server.Close() })
+	t.Cleanup(func() { _ = server.Close() })
 	return netip.MustParseAddrPort(l.Addr().String())
 }
 
-func dir(b *testing.B) string {
+func dir(t lab.TB) string {
 	path, err := os.MkdirTemp("", "bench") //nolint:usetesting // b.TempDir is too long for a socket
 	if err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
-	b.Cleanup(func() { _ = os.RemoveAll(path) })
+	t.Cleanup(func() { _ = os.RemoveAll(path) })
 	return path
 }
 
-func port(b *testing.B) string {
+func port(t lab.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	defer l.Close()
 	return l.Addr().String()
 }
 
 // byHand is the least that a proxy does for a request: one backend, one Host.
-func byHand(b *testing.B, program string, upstream netip.AddrPort) *contestant {
-	c := &contestant{address: port(b), hosts: 1}
-	config := filepath.Join(dir(b), "haproxy.cfg")
+func byHand(t lab.TB, program string, upstream netip.AddrPort) *contestant {
+	c := &contestant{address: port(t), hosts: 1}
+	config := filepath.Join(dir(t), "haproxy.cfg")
 	if err := os.WriteFile(config, fmt.Appendf(nil, `global
   nbthread 1
 defaults
@@ -197,13 +195,13 @@ backend b
   http-request set-header Host site.example
   server s %s
 `, c.address, upstream), 0o600); err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	child := exec.Command(program, "-db", "-f", config)
 	if err := child.Start(); err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
-	b.Cleanup(func() {
+	t.Cleanup(func() {
 		_ = child.Process.Kill()
 		_ = child.Wait()
 	})
@@ -215,20 +213,20 @@ backend b
 			return c
 		}
 		if time.Now().After(end) {
-			b.Fatal(err)
+			t.Fatalf("%v", err)
 		}
 	}
 }
 
 // byDrawbridge is drawbridge's HAProxy with a number of hosts, each of which has one path and one address.
-func byDrawbridge(b *testing.B, program string, upstream netip.AddrPort, hosts int) *contestant {
-	c := &contestant{address: port(b), hosts: hosts}
-	run := dir(b)
+func byDrawbridge(t lab.TB, program string, upstream netip.AddrPort, hosts int) *contestant {
+	c := &contestant{address: port(t), hosts: hosts}
+	run := dir(t)
 	proxy, err := haproxy.NewProxy(haproxy.ProxyOptions{
 		Options: haproxy.Options{RunDir: run, HTTP: []string{c.address}, Threads: 1}, Binary: program,
 	})
 	if err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	var m model.Model
 	for i := range hosts {
@@ -239,44 +237,44 @@ func byDrawbridge(b *testing.B, program string, upstream netip.AddrPort, hosts i
 	slices.SortFunc(m.Hosts, func(x, y model.Host) int { return strings.Compare(x.Name, y.Name) })
 	state, problems := haproxy.Render(&m, nil)
 	if len(problems) > 0 {
-		b.Fatal(problems[0])
+		t.Fatalf("%v", problems[0])
 	}
-	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := proxy.Start(ctx); err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
-	b.Cleanup(func() { _ = proxy.Close() })
+	t.Cleanup(func() { _ = proxy.Close() })
 	if _, err := proxy.Apply(ctx, state); err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
-	c.pid = worker(b, filepath.Join(run, "haproxy.sock"))
+	c.pid = worker(t, filepath.Join(run, "haproxy.sock"))
 	return c
 }
 
 // worker is the process that answers requests, as it says itself.
-func worker(b *testing.B, socket string) int {
+func worker(t lab.TB, socket string) int {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	defer conn.Close()
 	if _, err := io.WriteString(conn, "show info\n"); err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	info, err := io.ReadAll(conn)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	for line := range strings.Lines(string(info)) {
 		if text, ok := strings.CutPrefix(line, "Pid: "); ok {
 			pid, err := strconv.Atoi(strings.TrimSpace(text))
 			if err != nil {
-				b.Fatal(err)
+				t.Fatalf("%v", err)
 			}
 			return pid
 		}
 	}
-	b.Fatalf("no pid in %q", info)
+	t.Fatalf("no pid in %q", info)
 	return 0
 }
