@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -236,4 +237,45 @@ func FuzzParseConfig(f *testing.F) {
 		flat.OwnsHost("team-a", "*.example.com")
 		flat.Granted("a", "Service", "b", "c")
 	})
+}
+
+// Whatever a policy is made of, it is read or refused at once: its length is bounded, and so is the work.
+func TestParseConfigHostile(t *testing.T) {
+	fill := func(piece string) string { return strings.Repeat(piece, (maxPolicyBytes-64)/len(piece)) }
+	for name, text := range map[string]string{
+		"deep lists":      "version: 1\nx: " + fill("["),
+		"deep mappings":   "version: 1\nx: " + fill("{a: "),
+		"deep blocks":     "version: 1\nx:\n" + fill("- "),
+		"many keys":       "version: 1\n" + fill("k: v\n"),
+		"many rules":      "version: 1\nrules:\n" + fill("  x: y\n"),
+		"many namespaces": "version: 1\nnamespaces:\n" + fill("- {labels: a}\n"),
+		"many hosts":      "version: 1\nhosts: [{namespaces: [a], hosts: [" + fill("a.b, ") + "a]}]",
+		"a long word":     "version: 1\nclusterDomain: " + fill("a"),
+		"a long selector": "version: 1\nnamespaces: [{labels: '" + fill("a,") + "a'}]",
+		"aliases":         "version: 1\na: &a [" + fill("x,") + "]\nb: [*a, *a]",
+		"an anchor alone": "version: 1\nrules: &r {}",
+		"merged":          "version: 1\nrules: {<<: {a: b}}",
+		"tagged":          "version: !!int 1\nrules: !!map {}\nprofile: !!binary c3RyaWN0",
+		"a billion":       "version: 1\na: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c]",
+	} {
+		start := time.Now()
+		c, err := ParseConfig([]byte(text), knownRule)
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%s: took %s", name, took)
+		}
+		if err == nil {
+			if name != "many namespaces" && name != "a long selector" {
+				t.Errorf("%s: is read", name)
+			}
+			// Every entry matches: what they come to is made once.
+			known := func(string) *corev1.Namespace { return namespace("x", map[string]string{"a": ""}) }
+			if c.For("x", known) != c.For("y", known) {
+				t.Errorf("%s: made for each namespace", name)
+			}
+			continue
+		}
+		if len(err.Error()) > 20<<10 {
+			t.Errorf("%s: an error of %d bytes", name, len(err.Error()))
+		}
+	}
 }
