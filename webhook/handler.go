@@ -14,6 +14,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -74,7 +75,7 @@ func (h *handler[T]) review(ctx context.Context, req admission.Request) (admissi
 	if req.Kind.Group != h.group || req.Kind.Kind != h.kind {
 		return admission.Response{}, fmt.Errorf("a %s came where a %s was due; correct the webhook configuration", req.Kind.Kind, h.kind)
 	}
-	object, err := h.decode(req.Object.Raw, req.Namespace)
+	object, err := h.decode(req.Object, req.Namespace)
 	if err != nil {
 		return admission.Response{}, fmt.Errorf("decode object: %w", err)
 	}
@@ -86,7 +87,7 @@ func (h *handler[T]) review(ctx context.Context, req admission.Request) (admissi
 	var old T
 	var stored client.Object
 	if req.Operation == admissionv1.Update {
-		if old, err = h.decode(req.OldObject.Raw, req.Namespace); err != nil {
+		if old, err = h.decode(req.OldObject, req.Namespace); err != nil {
 			return admission.Response{}, fmt.Errorf("decode old object: %w", err)
 		}
 		request.Old, stored = old, old
@@ -166,14 +167,18 @@ func mark(result policy.Result, old policy.Object) policy.Object {
 	return object
 }
 
-// decode reads an object as the API server does: names of fields in their case, unknown ones passed over.
-func (h *handler[T]) decode(raw []byte, namespace string) (T, error) {
-	object := h.empty()
-	if len(raw) == 0 {
-		return object, fmt.Errorf("there is none")
-	}
-	if err := json.Unmarshal(raw, object); err != nil {
-		return object, err
+// decode reads an object as the API server does: names of fields in their case, unknown ones passed over. The endpoint
+// may have done so already.
+func (h *handler[T]) decode(from runtime.RawExtension, namespace string) (T, error) {
+	object, decoded := from.Object.(T)
+	if !decoded {
+		object = h.empty()
+		if len(from.Raw) == 0 {
+			return object, fmt.Errorf("there is none")
+		}
+		if err := json.Unmarshal(from.Raw, object); err != nil {
+			return object, err
+		}
 	}
 	if object.GetNamespace() == "" {
 		object.SetNamespace(namespace)

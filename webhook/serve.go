@@ -3,27 +3,64 @@ package webhook
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"drawbridge.dev/drawbridge/policy"
 )
 
 // largestReview is what controller-runtime reads of a request, in bytes.
 const largestReview = 7 << 20
 
 // endpoint is controller-runtime's webhook at less cost, because a client waits for every answer twice: it reads a
-// request once, where controller-runtime reads it for its kind and then again, and gathers what its log lines say of a
+// request once, where controller-runtime reads it for its kind, then whole, and a handler its objects once more, and gathers what its log lines say of a
 // request only for those that are written. Whatever is not a review of version v1 it leaves to controller-runtime.
 type endpoint struct {
 	*admission.Webhook
+	read func(body []byte) (metav1.TypeMeta, *admissionv1.AdmissionRequest, error)
 }
 
-func newEndpoint(h admission.Handler) *endpoint {
-	return &endpoint{&admission.Webhook{Handler: h, WithContextFunc: withTimeout, LogConstructor: logLater}}
+// newEndpoint serves a handler of objects of type T, which gets them decoded.
+func newEndpoint[T policy.Object](h admission.Handler) *endpoint {
+	return &endpoint{
+		Webhook: &admission.Webhook{Handler: h, WithContextFunc: withTimeout, LogConstructor: logLater},
+		read:    readReview[T],
+	}
+}
+
+// readReview reads a review and its objects in one go, and leaves them in the field Object of RawExtension.
+func readReview[T policy.Object](body []byte) (metav1.TypeMeta, *admissionv1.AdmissionRequest, error) {
+	var review struct {
+		metav1.TypeMeta `json:",inline"`
+		Request         *struct {
+			admissionv1.AdmissionRequest `json:",inline"`
+			// In the place of those that are embedded.
+			Object    T `json:"object"`
+			OldObject T `json:"oldObject"`
+		} `json:"request"`
+	}
+	if err := utiljson.Unmarshal(body, &review); err != nil {
+		return review.TypeMeta, nil, err
+	}
+	if review.Request == nil {
+		return review.TypeMeta, nil, errors.New("there is no request")
+	}
+	var none T
+	req := &review.Request.AdmissionRequest
+	if o := review.Request.Object; any(o) != any(none) {
+		req.Object.Object = o
+	}
+	if o := review.Request.OldObject; any(o) != any(none) {
+		req.OldObject.Object = o
+	}
+	return review.TypeMeta, req, nil
 }
 
 // Unwrap is controller-runtime's webhook, which answers the same.
@@ -37,17 +74,20 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body := make([]byte, r.ContentLength)
 	n, err := io.ReadFull(r.Body, body)
-	var review admissionv1.AdmissionReview
-	if err != nil || utiljson.Unmarshal(body, &review) != nil || review.Request == nil ||
-		review.APIVersion != admissionv1.SchemeGroupVersion.String() || review.Kind != "AdmissionReview" {
+	var kind metav1.TypeMeta
+	var req *admissionv1.AdmissionRequest
+	if err == nil {
+		kind, req, err = e.read(body)
+	}
+	if err != nil || kind.APIVersion != admissionv1.SchemeGroupVersion.String() || kind.Kind != "AdmissionReview" {
 		again := r.WithContext(r.Context())
 		again.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body[:n]), r.Body))
 		e.Webhook.ServeHTTP(w, again)
 		return
 	}
-	answer := e.Handle(withTimeout(r.Context(), r), admission.Request{AdmissionRequest: *review.Request})
+	answer := e.Handle(withTimeout(r.Context(), r), admission.Request{AdmissionRequest: *req})
 	var text bytes.Buffer
-	if err := json.NewEncoder(&text).Encode(admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: &answer.AdmissionResponse}); err != nil {
+	if err := json.NewEncoder(&text).Encode(admissionv1.AdmissionReview{TypeMeta: kind, Response: &answer.AdmissionResponse}); err != nil {
 		// The API server takes it for a webhook that failed, which the failure policy is for.
 		http.Error(w, "the answer can not be written: "+err.Error(), http.StatusInternalServerError)
 		return

@@ -44,6 +44,10 @@ func TestServeLikeControllerRuntime(t *testing.T) {
 		"another object":  {body: service},
 		"broken object":   {body: strings.Replace(good, `"metadata":{`, `"metadata":[{`, 1)},
 		"wrong object":    {body: strings.Replace(good, `"spec":{"externalName":"good.example.com"}`, `"spec":7`, 1)},
+		"no object":       {body: strings.Replace(good, `"object":{`, `"thing":{`, 1)},
+		"null object":     {body: strings.Replace(review, service, "null", 1)},
+		"update":          {body: strings.Replace(strings.Replace(good, `"oldObject":null`, `"oldObject":`+strings.ReplaceAll(service, "EXTERNAL", "old.example.com"), 1), "CREATE", "UPDATE", 1)},
+		"update of none":  {body: strings.Replace(good, "CREATE", "UPDATE", 1)},
 		"wrong case":      {body: strings.Replace(good, `"uid"`, `"UID"`, 1)},
 		"twice":           {body: strings.Replace(good, `"name":"s","namespace":"a","operation"`, `"name":"x","name":"s","namespace":"a","operation"`, 1)},
 	} {

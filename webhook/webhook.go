@@ -50,14 +50,14 @@ func Register(server Registrar, o Options) {
 	register(server, o, "endpointslice", discoveryv1.GroupName, "EndpointSlice", func() *discoveryv1.EndpointSlice { return &discoveryv1.EndpointSlice{} })
 	register(server, o, "ingress", networkingv1.GroupName, "Ingress", func() *networkingv1.Ingress { return &networkingv1.Ingress{} })
 	if o.PolicyMap.Name != "" {
-		server.Register(policyPath, newEndpoint(newPolicyHandler(o)))
+		server.Register(policyPath, newEndpoint[*corev1.ConfigMap](newPolicyHandler(o)))
 	}
 }
 
 func register[T policy.Object](server Registrar, o Options, path, group, kind string, empty func() T) {
 	for _, mend := range [...]bool{true, false} {
 		h := &handler[T]{group: group, kind: kind, empty: empty, mend: mend, options: o}
-		server.Register("/"+h.path()+"/"+path, newEndpoint(h))
+		server.Register("/"+h.path()+"/"+path, newEndpoint[T](h))
 	}
 }
 
