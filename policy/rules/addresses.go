@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	utilnet "k8s.io/utils/net"
 
@@ -141,13 +142,18 @@ func lenderOf(w policy.World, namespace, service string) lending {
 		return lending{}
 	}
 	if list := w.IngressesTo(namespace, service); len(list) > 0 {
-		who := "an Ingress" // whose name the API server has yet to make, or which makes no difference
-		if list[0].Name != "" {
-			who = fmt.Sprintf("Ingress '%s'", quoted(list[0].Name))
-		}
-		return lending{who, true}
+		return lendingOf(list)
 	}
 	return lending{who: exposed(w.Service(namespace, service))}
+}
+
+// lendingOf is what one of some Ingresses lends.
+func lendingOf(list []*networkingv1.Ingress) lending {
+	who := "an Ingress" // whose name the API server has yet to make, or which makes no difference
+	if list[0].Name != "" {
+		who = fmt.Sprintf("Ingress '%s'", quoted(list[0].Name))
+	}
+	return lending{who, true}
 }
 
 // exposed says in which way a Service takes traffic from outside the cluster, empty where it does not.

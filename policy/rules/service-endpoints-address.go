@@ -18,8 +18,9 @@ var serviceEndpointsAddress = policy.Rule[*corev1.Service]{
 	Doc: policy.Doc{
 		Summary: "A Service must not open addresses of the cluster, written by hand as its endpoints, to the outside.",
 		Why: "The rules endpoints-address and endpointslice-address deny such endpoints where the Service takes traffic from outside " +
-			"already. Written the other way round, first the endpoints and then the type LoadBalancer or NodePort or " +
-			"externalIPs, it comes to the same, and each step alone looks harmless.",
+			"or an Ingress already. Written the other way round it comes to the same, and each step alone looks harmless: first the " +
+			"endpoints and then the type LoadBalancer or NodePort or externalIPs; first endpoints and an Ingress and the Service " +
+			"last; Endpoints beside a selector, which count for nothing until it goes.",
 		Bad: `apiVersion: v1
 kind: Service
 metadata:
@@ -80,40 +81,61 @@ spec:
 	},
 	Check: func(p *policy.Pass[*corev1.Service]) {
 		svc := p.Object
-		who := exposed(svc)
-		if who == "" || ofAPIServer(svc.Namespace, svc.Name) {
+		if svc.Spec.Type == corev1.ServiceTypeExternalName || ofAPIServer(svc.Namespace, svc.Name) {
 			return
 		}
-		at, value := field.NewPath("spec", "type"), string(svc.Spec.Type)
-		if svc.Spec.Type != corev1.ServiceTypeLoadBalancer && svc.Spec.Type != corev1.ServiceTypeNodePort {
-			at, value = field.NewPath("spec", "externalIPs"), "externalIPs"
-		}
-		j := &addressJudge{config: p.Config, world: p.World, namespace: svc.Namespace, lending: lending{who: who}}
-		tell := func(object string, list *addressed) bool {
-			j.ports = nil
-			for _, a := range list.list {
-				addr, ok := parseAddress(a.text)
-				if !ok {
-					continue
-				}
-				if f := j.wrong(addr, a.group, list.groups[a.group]); f.detail != "" && !f.mild {
-					p.Report(field.Invalid(at, value, fmt.Sprintf("must not lend its network position to '%s' in %s, %s%s", quoted(a.text), object, f.what, f.advice)), nil)
-					return true
-				}
+		if who := exposed(svc); who != "" {
+			at, value := field.NewPath("spec", "type"), string(svc.Spec.Type)
+			if svc.Spec.Type != corev1.ServiceTypeLoadBalancer && svc.Spec.Type != corev1.ServiceTypeNodePort {
+				at, value = field.NewPath("spec", "externalIPs"), "externalIPs"
 			}
-			return false
-		}
-		for _, s := range p.World.EndpointSlices(svc.Namespace, svc.Name) {
-			// Of a Service without a selector nothing is made of pods, whatever the slice calls itself.
-			if s.AddressType == discoveryv1.AddressTypeFQDN || selects(svc) && s.Labels[discoveryv1.LabelManagedBy] == policy.ManagedByPods {
-				continue
-			}
-			if tell(fmt.Sprintf("EndpointSlice '%s'", quoted(s.Name)), addressesIn(s)) {
+			if what := lentBy(p, lending{who: who}); what != "" {
+				p.Report(field.Invalid(at, value, "must not lend its network position to "+what), nil)
 				return
 			}
 		}
-		if ep := p.World.Endpoints(svc.Namespace, svc.Name); ep != nil && !selects(svc) {
-			tell("its Endpoints", addressesOf(ep))
+		// Where it is not known who writes, all that there is is judged, and ingress-backend-address tells of it.
+		if p.User == "" {
+			return
+		}
+		if list := p.World.IngressesTo(svc.Namespace, svc.Name); len(list) > 0 {
+			l := lendingOf(list)
+			if what := lentBy(p, l); what != "" {
+				p.Report(field.Invalid(field.NewPath("metadata", "name"), svc.Name, "must not lead "+l.who+" to "+what), nil)
+			}
 		}
 	},
+}
+
+// lentBy says which of the endpoints of a Service that are written by hand must not be lent a network position, and
+// why; empty where none is.
+func lentBy(p *policy.Pass[*corev1.Service], l lending) string {
+	svc := p.Object
+	j := &addressJudge{config: p.Config, world: p.World, namespace: svc.Namespace, lending: l}
+	first := func(object string, list *addressed) string {
+		j.ports = nil
+		for _, a := range list.list {
+			addr, ok := parseAddress(a.text)
+			if !ok {
+				continue
+			}
+			if f := j.wrong(addr, a.group, list.groups[a.group]); f.detail != "" && !f.mild {
+				return fmt.Sprintf("'%s' in %s, %s%s", quoted(a.text), object, f.what, f.advice)
+			}
+		}
+		return ""
+	}
+	for _, s := range p.World.EndpointSlices(svc.Namespace, svc.Name) {
+		// Of a Service without a selector nothing is made of pods, whatever the slice calls itself.
+		if s.AddressType == discoveryv1.AddressTypeFQDN || selects(svc) && s.Labels[discoveryv1.LabelManagedBy] == policy.ManagedByPods {
+			continue
+		}
+		if what := first(fmt.Sprintf("EndpointSlice '%s'", quoted(s.Name)), addressesIn(s)); what != "" {
+			return what
+		}
+	}
+	if ep := p.World.Endpoints(svc.Namespace, svc.Name); ep != nil && !selects(svc) {
+		return first("its Endpoints", addressesOf(ep))
+	}
+	return ""
 }
