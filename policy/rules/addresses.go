@@ -134,7 +134,7 @@ type lending struct {
 }
 
 // would is the part of a message that says what is lent.
-func (l lending) would() string { return ", to which " + l.who + " would lend its network position" }
+func (l lending) would() string { return ", which " + l.who + " would expose" }
 
 // lenderOf finds what makes the endpoints of a Service reachable to those who can not reach them.
 func lenderOf(w policy.World, namespace, service string) lending {
