@@ -57,6 +57,10 @@ func run(t lab.TB) *demo {
 		shows("ingress-external-name-port-name")
 	d.kubectl(works, "delete", "service", "catalog")
 
+	d.kubectl(fails, "apply", "-f", "examples/rejected/another-team.yaml").
+		shows("Warning: spec.externalName", "must not lead to 'ledger.payments.svc.cluster.local'", "ingress-backend-cluster-local").inREADME()
+	d.kubectl(works, "delete", "service", "ledger")
+
 	d.head("2. What is missing is filled in")
 	d.kubectl(works, "apply", "-f", "examples/by-name.yaml").
 		shows("ingress-preserve-host")
@@ -82,9 +86,19 @@ func run(t lab.TB) *demo {
 	d.curl("http://catalog.shop.example/", "Host: archive.example.net")
 	d.metric("drawbridge_reloads_total", "")
 
-	d.head("6. The same rules without a cluster")
-	d.shell(fails, "drawbridge check examples/rejected/ip-in-external-name.yaml", lab.Drawbridge(t), "check", "examples/rejected/ip-in-external-name.yaml").
+	d.head("6. An Ingress of the retired ingress-nginx comes along")
+	mended := filepath.Join(d.TempDir(), "billing.yaml")
+	d.mend(mended, "fix", "--dialect", "drawbridge", "examples/from-ingress-nginx.yaml").
+		shows("proxy-body-size]", "not carried over").inREADME()
+	d.kubectl(works, "apply", "-f", mended)
+	d.curl("http://billing.shop.example/", "Host: billing.example.net, TLS for: billing.example.net")
+
+	d.head("7. The same rules without a cluster, and over what one holds")
+	d.shell(fails, "drawbridge check examples/rejected/ip-in-external-name.yaml", lab.Drawbridge(d), "check", "examples/rejected/ip-in-external-name.yaml").
 		shows("service-external-name-ip")
+	d.shell(works, "drawbridge policy test examples/policy", lab.Drawbridge(d), "policy", "test", "examples/policy").
+		shows("2 cases, 0 failed").inREADME()
+	d.shell(works, "drawbridge audit -n "+namespace, lab.Drawbridge(d), "audit", "--kubeconfig", d.plane.Kubeconfig, "-n", namespace)
 
 	d.say("\nAll of it was as it should be, in %s.", time.Since(d.began).Round(time.Second))
 	if os.Getenv("KEEP") == "1" {
@@ -114,7 +128,8 @@ func (d *demo) outside() {
 	dns.Set("catalog.example.net", 5, plainSite)
 	dns.Set("archive.example.net", 5, plainSite)
 	dns.Set("payments.example.net", 5, tlsSite)
-	for _, host := range []string{"warehouse", "catalog", "payments"} {
+	dns.Set("billing.example.net", 5, tlsSite)
+	for _, host := range []string{"warehouse", "catalog", "payments", "billing"} {
 		dns.Set(host+".shop.example", 5, lab.Address)
 	}
 	lab.StartSite(d, lab.SiteOptions{
@@ -122,8 +137,8 @@ func (d *demo) outside() {
 		Hosts: []string{"catalog.example.net", "archive.example.net", "warehouse.shop.example"}, Handler: answer("the plain site got"),
 	})
 	lab.StartSite(d, lab.SiteOptions{
-		Name: "tls", Address: tlsSite + ":443", Hosts: []string{"payments.example.net"},
-		TLS: d.ca.Issue("payments.example.net"), RequireSNI: true, Handler: answer("the TLS site got"),
+		Name: "tls", Address: tlsSite + ":443", Hosts: []string{"payments.example.net", "billing.example.net"},
+		TLS: d.ca.Issue("payments.example.net", "billing.example.net"), RequireSNI: true, Handler: answer("the TLS site got"),
 	})
 }
 
@@ -307,6 +322,24 @@ func (d *demo) metric(name, want string) {
 		d.Fatalf("metric %s is %q, want %q", name, got, want)
 	}
 	d.say("(the proxy counts no reload of HAProxy)")
+}
+
+// mend runs drawbridge as one would type it with '> NAME' behind, and prints what it tells beside.
+func (d *demo) mend(into string, args ...string) shown {
+	for _, a := range args {
+		if strings.HasPrefix(a, "examples/") {
+			d.applied[a] = true
+		}
+	}
+	cmd := exec.Command(lab.Drawbridge(d), args...)
+	cmd.Dir = lab.Root()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if err == nil {
+		err = os.WriteFile(into, stdout.Bytes(), 0o600)
+	}
+	return d.print(works, "drawbridge "+typed(args)+" > "+filepath.Base(into), stderr.String(), err)
 }
 
 func (d *demo) shell(want outcome, command, path string, args ...string) shown {
