@@ -95,6 +95,7 @@ func Configurations(o ConfigurationOptions) (*admissionregistrationv1.MutatingWe
 		{"ingress", "ingress", networkingv1.GroupName, "ingresses", o.Failures.Ingress},
 		// A status is judged and never mended.
 		{"servicestatus", "service", corev1.GroupName, "services/status", o.Failures.ServiceStatus},
+		{"ingressstatus", "ingress", networkingv1.GroupName, "ingresses/status", o.Failures.Ingress},
 	} {
 		rules := []admissionregistrationv1.RuleWithOperations{{
 			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
@@ -231,7 +232,16 @@ func (o ConfigurationOptions) conditions(kind string) []admissionregistrationv1.
 		Expression: strings.Join(append(
 			[]string{"!(request.userInfo.username in [" + strings.Join(exact, ", ") + "])"}, begin...), " && "),
 	}}
-	if kind != "ingress" {
+	switch kind {
+	case "ingress":
+	case "ingressstatus":
+		// The status itself is the controllers' affair; annotations that are written along with it stay on the Ingress.
+		conditions = append(conditions, admissionregistrationv1.MatchCondition{
+			Name: "new-annotations",
+			Expression: "has(object.metadata.annotations) && (!has(oldObject.metadata.annotations)" +
+				" || object.metadata.annotations != oldObject.metadata.annotations)",
+		})
+	default:
 		conditions = append(conditions, admissionregistrationv1.MatchCondition{
 			Name:       "not-the-api-server",
 			Expression: "!(request.namespace == 'default' && request.name == 'kubernetes')",

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -99,6 +100,13 @@ func (h *handler[T]) review(ctx context.Context, req admission.Request) (admissi
 		v.before(h.kind, object.GetNamespace(), object.GetName(), stored)
 	}
 	result := h.options.Book.Review(request)
+	if request.Status && request.Old != nil && !maps.Equal(object.GetAnnotations(), old.GetAnnotations()) {
+		// What writes the status may write annotations along with it, which stay.
+		request.Status = false
+		whole := h.options.Book.Review(request)
+		result.Denied, result.Warned = append(result.Denied, whole.Denied...), append(result.Warned, whole.Warned...)
+		result.Exempt = append(result.Exempt, whole.Exempt...)
+	}
 	h.options.Metrics.reviewed(h.kind, h.mend, result)
 
 	resp := admission.Allowed("")

@@ -295,6 +295,25 @@ func TestRatchet(t *testing.T) {
 	}
 }
 
+// TestStatusMetadata writes annotations along with a status, which stay on the object: they are judged.
+func TestStatusMetadata(t *testing.T) {
+	s := serve(t)
+	req := admissionv1.AdmissionRequest{
+		Operation: admissionv1.Update, SubResource: "status", OldObject: raw(goodService),
+		Object: raw(strings.Replace(goodService, `"name":"x"`, `"name":"x","annotations":{"test/warn":"x"}`, 1)),
+	}
+	if got := s.review(t, "/validate/service", req); !got.Allowed || len(got.Warnings) != 1 {
+		t.Errorf("%+v", got)
+	}
+	if got := s.review(t, "/mutate/service", req); !got.Allowed || got.Patch != nil {
+		t.Errorf("a status was mended: %+v", got)
+	}
+	req.OldObject = req.Object
+	if got := s.review(t, "/validate/service", req); !got.Allowed || len(got.Warnings) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestPassed(t *testing.T) {
 	s := serve(t)
 	for name, req := range map[string]admissionv1.AdmissionRequest{

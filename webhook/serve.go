@@ -68,7 +68,11 @@ func (e *endpoint) Unwrap() *admission.Webhook { return e.Webhook }
 
 // ServeHTTP answers the API server.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength <= 0 || r.ContentLength > largestReview || r.Header.Get("Content-Type") != "application/json" {
+	if r.ContentLength > largestReview {
+		tooLarge(w, r)
+		return
+	}
+	if r.ContentLength <= 0 || r.Header.Get("Content-Type") != "application/json" {
 		e.Webhook.ServeHTTP(w, r)
 		return
 	}

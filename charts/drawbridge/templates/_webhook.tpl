@@ -12,10 +12,10 @@ the reasons for each field stand there.
       port: 443
       path: /{{ .path }}/{{ trimSuffix "status" .kind }}
   rules:
-    - apiGroups: [{{ get (dict "endpointslice" "discovery.k8s.io" "ingress" "networking.k8s.io") .kind | quote }}]
+    - apiGroups: [{{ get (dict "endpointslice" "discovery.k8s.io" "ingress" "networking.k8s.io" "ingressstatus" "networking.k8s.io") .kind | quote }}]
       apiVersions: [v1]
-      resources: [{{ get (dict "service" "services" "servicestatus" "services/status" "endpoints" "endpoints" "endpointslice" "endpointslices" "ingress" "ingresses") .kind }}]
-      operations: [{{ if ne .kind "servicestatus" }}CREATE, {{ end }}UPDATE]
+      resources: [{{ get (dict "service" "services" "servicestatus" "services/status" "endpoints" "endpoints" "endpointslice" "endpointslices" "ingress" "ingresses" "ingressstatus" "ingresses/status") .kind }}]
+      operations: [{{ if not (hasSuffix "status" .kind) }}CREATE, {{ end }}UPDATE]
       scope: Namespaced
   failurePolicy: {{ .failure }}
   matchPolicy: Equivalent
@@ -33,7 +33,10 @@ the reasons for each field stand there.
   matchConditions:
     - name: not-the-control-plane
       expression: {{ include "drawbridge.notExempt" .root | quote }}
-    {{- if ne .kind "ingress" }}
+    {{- if eq .kind "ingressstatus" }}
+    - name: new-annotations
+      expression: "has(object.metadata.annotations) && (!has(oldObject.metadata.annotations) || object.metadata.annotations != oldObject.metadata.annotations)"
+    {{- else if ne .kind "ingress" }}
     - name: not-the-api-server
       expression: "!(request.namespace == 'default' && request.name == 'kubernetes')"
     {{- end }}
