@@ -36,6 +36,8 @@ kind: Service
 metadata: {name: site}
 spec: {type: ExternalName, externalName: site.example.com}
 `)
+	older := cluster.Namespace(t)
+	cluster.Apply(t, older, stale)
 	m := start(t, cluster)
 
 	t.Run("Transcripts", func(t *testing.T) { transcripts(t, cluster) })
@@ -44,6 +46,7 @@ spec: {type: ExternalName, externalName: site.example.com}
 	t.Run("Together", func(t *testing.T) { together(t, m) })
 	t.Run("ExcludedUsers", func(t *testing.T) { excludedUsers(t, m) })
 	t.Run("Right", func(t *testing.T) { right(t, m) })
+	t.Run("Bypasses", func(t *testing.T) { bypasses(t, m, older) })
 	t.Run("OutOfScope", func(t *testing.T) { outOfScope(t, m) })
 	t.Run("Completing", func(t *testing.T) { completing(t, m) })
 	t.Run("Policy", func(t *testing.T) { followPolicy(t, m) })
