@@ -230,7 +230,7 @@ func incremental(t *testing.T, w world, o render.Options) {
 		problems += len(wantProblems)
 		if step > 100 && early == nil {
 			early, earlyModel = s, want
-			// Whose an address is is no part of a snapshot: it must be as it was.
+			// The owners of addresses are no part of a snapshot: they must be as they were.
 			var then policy.Owners
 			for _, o := range list {
 				then.Replace(nil, o)

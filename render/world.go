@@ -68,8 +68,8 @@ func addressesOf(slice *discoveryv1.EndpointSlice) map[netip.Addr]struct{} {
 	return set
 }
 
-// around is what every object is judged by: its namespace. Whose an address is is not among it: where a name leads, an
-// address in its place too, is judged as it is resolved, without building anything anew.
+// around is what every object is judged by: its namespace. The owners of addresses are not among it: where a name leads,
+// an address in its place too, is judged as it is resolved, without building anything anew.
 type around struct {
 	policy.Nothing
 	b *builder
