@@ -35,19 +35,20 @@ func BenchmarkWrites(b *testing.B) {
 	ca := lab.NewCA(b)
 	startEmpty(b, ca)
 	startManager(b, cluster, ca)
-	benchWrites(b, admit(b, cluster, ca))
+	benchWrites(b, admit(b, cluster, ca), writeRounds)
 }
 
 const writeRounds = 1000
 
-func benchWrites(b *testing.B, a *admitted) {
+// benchWrites makes a number of rounds of each kind of write an operation.
+func benchWrites(b *testing.B, a *admitted, rounds int) {
 	defer a.answered(b)
 	for _, w := range writes {
 		b.Run(w.name, func(b *testing.B) {
 			took := map[string][]time.Duration{}
 			a.rounds(b, w, 50)
 			for b.Loop() {
-				for way, d := range a.rounds(b, w, writeRounds) {
+				for way, d := range a.rounds(b, w, rounds) {
 					took[way] = append(took[way], d...)
 				}
 			}
