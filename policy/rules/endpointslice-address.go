@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -80,8 +81,8 @@ endpoints:
 	Check: func(p *policy.Pass[*discoveryv1.EndpointSlice]) {
 		s := p.Object
 		service := s.Labels[discoveryv1.LabelServiceName]
-		if ofAPIServer(s.Namespace, service) {
-			return
+		if s.Name == service && ofAPIServer(s.Namespace, service) {
+			return // the API server's own; another that calls itself its Service's is anybody's
 		}
 		j := &addressJudge{config: p.Config, world: p.World, namespace: s.Namespace, lending: lenderOf(p.World, s.Namespace, service)}
 		if s.AddressType == discoveryv1.AddressTypeFQDN {
@@ -125,7 +126,24 @@ func handOver(p *policy.Pass[*discoveryv1.EndpointSlice], j *addressJudge, now *
 func judgeNames(p *policy.Pass[*discoveryv1.EndpointSlice], j *addressJudge) {
 	severe := limited{report: func(err *field.Error) { p.Report(err, nil) }}
 	mild := limited{report: func(err *field.Error) { p.Mild(err, nil) }}
+	had := limited{report: p.Warn}
 	now := addressesIn(p.Object)
+	before := map[string]bool{}
+	added := "" // the first port that the slice did not have
+	if p.Old != nil {
+		was := addressesIn(p.Old)
+		for _, at := range was.list {
+			before[hostIn(at.text)] = true
+		}
+		if len(now.groups[0]) == 0 && len(was.groups[0]) > 0 {
+			added = ":0" // every port
+		}
+		for _, port := range now.groups[0] {
+			if added == "" && len(was.groups[0]) > 0 && !slices.Contains(was.groups[0], port) {
+				added = fmt.Sprintf(":%d", port)
+			}
+		}
+	}
 	for _, at := range now.list {
 		name := hostIn(at.text)
 		detail, light := "", false
@@ -141,14 +159,21 @@ func judgeNames(p *policy.Pass[*discoveryv1.EndpointSlice], j *addressJudge) {
 		if detail == "" {
 			continue
 		}
-		to := &severe
+		to, value := &severe, at.text
 		if light {
 			to = &mild
 		}
-		to.add(func() *field.Error { return field.Invalid(now.path(at), at.text, detail) })
+		if before[name] {
+			// What stood there is no cover for another name, nor for another port.
+			if value += added; added == "" {
+				to = &had
+			}
+		}
+		to.add(func() *field.Error { return field.Invalid(now.path(at), value, detail) })
 	}
-	severe.done(now.root, "names that must not be served")
-	mild.done(now.root, "names that must not be served")
+	for _, l := range [...]*limited{&severe, &mild, &had} {
+		l.done(now.root, "names that must not be served")
+	}
 }
 
 func nameDestination(c *policy.Config, name string, ports []int32) error {

@@ -145,13 +145,14 @@ spec:
 // lentAddress says of the first endpoint that somebody wrote by hand and that an Ingress must not lead to what is wrong
 // with it; empty where there is none.
 func lentAddress(c *policy.Config, w policy.World, svc *corev1.Service) string {
-	if svc.Spec.Type == corev1.ServiceTypeExternalName || svc.Namespace == "default" && svc.Name == "kubernetes" {
+	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return ""
 	}
+	own := ofAPIServer(svc.Namespace, svc.Name)
 	selects := len(svc.Spec.Selector) > 0
 	for _, slice := range w.EndpointSlices(svc.Namespace, svc.Name) {
 		// Of a Service without selector nothing is made of pods, whatever the slice calls itself.
-		if slice.AddressType == discoveryv1.AddressTypeFQDN || selects && slice.Labels[discoveryv1.LabelManagedBy] == policy.ManagedByPods {
+		if slice.AddressType == discoveryv1.AddressTypeFQDN || own && slice.Name == svc.Name || selects && slice.Labels[discoveryv1.LabelManagedBy] == policy.ManagedByPods {
 			continue
 		}
 		for i := range slice.Endpoints {
@@ -162,7 +163,7 @@ func lentAddress(c *policy.Config, w policy.World, svc *corev1.Service) string {
 			}
 		}
 	}
-	if selects {
+	if selects || own {
 		return ""
 	}
 	if ep := w.Endpoints(svc.Namespace, svc.Name); ep != nil {

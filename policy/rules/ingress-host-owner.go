@@ -168,7 +168,7 @@ func judgeOwner(p *policy.Pass[*networkingv1.Ingress], host, shown string, path 
 	owned, ok := p.Config.OwnsHost(namespace, host)
 	like := ""
 	if ok {
-		if like = scriptOf(host).Like; like != "" {
+		if like = scriptOf(strings.ToLower(host)).Like; like != "" {
 			owned, ok = p.Config.OwnsHost(namespace, like)
 		}
 	}

@@ -93,23 +93,40 @@ spec:
 			p.Report(field.Invalid(externalNamePath, shown(svc.Spec.ExternalName), fmt.Sprintf(must, err)), nil)
 			return
 		}
-		l := limited{report: func(err *field.Error) { p.Report(err, nil) }}
+		// Ports that stood there before the update, for the same name, are counted apart: they are no cover for others.
+		had := map[int32]bool{}
+		if p.Old != nil && isExternalName(p.Old) && aliasHost(p.Old) == name {
+			for _, sp := range p.Old.Spec.Ports {
+				had[sp.Port] = true
+				if sp.TargetPort.Type == intstr.Int {
+					had[sp.TargetPort.IntVal] = true
+				}
+			}
+		}
+		fresh := limited{report: func(err *field.Error) { p.Report(err, nil) }}
+		before := limited{report: p.Warn}
+		tell := func(path *field.Path, port int32, err error) {
+			to := &fresh
+			if had[port] {
+				to = &before
+			}
+			to.add(func() *field.Error {
+				return field.Invalid(path, fmt.Sprintf("%s:%d", name, port), fmt.Sprintf(must, err))
+			})
+		}
 		ports := field.NewPath("spec", "ports")
 		for i, sp := range svc.Spec.Ports {
 			// Controllers differ in which of the two they connect to.
 			if err := check(sp.Port); err != nil {
-				l.add(func() *field.Error {
-					return field.Invalid(ports.Index(i).Child("port"), sp.Port, fmt.Sprintf(must, err))
-				})
+				tell(ports.Index(i).Child("port"), sp.Port, err)
 			}
 			if target := sp.TargetPort; target.Type == intstr.Int && target.IntVal != 0 && target.IntVal != sp.Port {
 				if err := check(target.IntVal); err != nil {
-					l.add(func() *field.Error {
-						return field.Invalid(ports.Index(i).Child("targetPort"), target.IntVal, fmt.Sprintf(must, err))
-					})
+					tell(ports.Index(i).Child("targetPort"), target.IntVal, err)
 				}
 			}
 		}
-		l.done(ports, "ports that must be allowed destinations")
+		fresh.done(ports, "ports that must be allowed destinations")
+		before.done(ports, "ports that must be allowed destinations")
 	},
 }
