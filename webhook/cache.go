@@ -75,13 +75,10 @@ func all(string) bool { return true }
 // ofKubernetes tells a label that means something to Kubernetes or drawbridge.
 func ofKubernetes(key string) bool {
 	domain, _, _ := strings.Cut(key, "/")
-	switch {
-	case domain == key, domain == "app.kubernetes.io":
+	if domain == key || domain == "app.kubernetes.io" {
 		return false
-	case domain == "kubernetes.io", domain == "drawbridge.dev":
-		return true
 	}
-	return strings.HasSuffix(domain, ".kubernetes.io") || strings.HasSuffix(domain, ".drawbridge.dev")
+	return domain == "kubernetes.io" || domain == "drawbridge.dev" || strings.HasSuffix(domain, ".kubernetes.io") || strings.HasSuffix(domain, ".drawbridge.dev")
 }
 
 // meta keeps the labels that it is told to.

@@ -35,15 +35,20 @@ const (
 
 func TestMain(m *testing.M) {
 	if address := os.Getenv(emptyRole); address != "" {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		if err := newServer(address, os.Getenv(emptyCerts), registerEmpty).Start(ctx); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
+		os.Exit(empties(address))
 	}
 	lab.Main(m)
+}
+
+// empties runs the empty webhook until it is told to end, and gives the program's exit code.
+func empties(address string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := newServer(address, os.Getenv(emptyCerts), registerEmpty).Start(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // newServer is a webhook server as the manager has it: controller-runtime's, HTTP/1.1 alone, with a logger of errors

@@ -158,15 +158,6 @@ func serve(t lab.TB) netip.AddrPort {
 	return netip.MustParseAddrPort(l.Addr().String())
 }
 
-func dir(t lab.TB) string {
-	path, err := os.MkdirTemp("", "bench") //nolint:usetesting // b.TempDir is too long for a socket
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(path) })
-	return path
-}
-
 func port(t lab.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -179,7 +170,7 @@ func port(t lab.TB) string {
 // byHand is the least that a proxy does for a request: one backend, one Host.
 func byHand(t lab.TB, program string, upstream netip.AddrPort) *contestant {
 	c := &contestant{address: port(t), hosts: 1}
-	config := filepath.Join(dir(t), "haproxy.cfg")
+	config := filepath.Join(lab.Dir(t), "haproxy.cfg")
 	if err := os.WriteFile(config, fmt.Appendf(nil, `global
   nbthread 1
 defaults
@@ -221,7 +212,7 @@ backend b
 // byDrawbridge is drawbridge's HAProxy with a number of hosts, each of which has one path and one address.
 func byDrawbridge(t lab.TB, program string, upstream netip.AddrPort, hosts int) *contestant {
 	c := &contestant{address: port(t), hosts: hosts}
-	run := dir(t)
+	run := lab.Dir(t)
 	proxy, err := haproxy.NewProxy(haproxy.ProxyOptions{
 		Options: haproxy.Options{RunDir: run, HTTP: []string{c.address}, Threads: 1}, Binary: program,
 	})
