@@ -1,6 +1,7 @@
 package envtest
 
 import (
+	"bytes"
 	"flag"
 	"os"
 	"os/exec"
@@ -18,8 +19,8 @@ import (
 var update = flag.Bool("update", false, "write the transcripts in testdata anew")
 
 // transcripts runs testdata/*.txtar: each is a list of kubectl commands and what a person sees of them, with the files
-// that they read. A line `$ kubectl ...` is run in a Kubernetes namespace of its own, whose name is printed as NAMESPACE;
-// what follows it up to the next is what it printed, standard output and error together, and its exit code if not 0. A
+// that they read. A line `$ kubectl ...` is run in a Kubernetes namespace of its own, whose name is written and printed as
+// NAMESPACE; what follows it up to the next is what it printed, standard output and error together, and its exit code if not 0. A
 // line `# ...` is a comment. `$ settle` waits for the manager to have heard of what went before.
 func transcripts(t *testing.T, cluster *lab.ControlPlane) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -32,14 +33,15 @@ func transcripts(t *testing.T, cluster *lab.ControlPlane) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			dir := lab.Dir(t)
+			dir, namespace := lab.Dir(t), cluster.Namespace(t)
 			for _, f := range archive.Files {
-				if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
+				text := bytes.ReplaceAll(f.Data, []byte("NAMESPACE"), []byte(namespace))
+				if err := os.WriteFile(filepath.Join(dir, f.Name), text, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
 			want := string(archive.Comment)
-			got := replay(t, cluster, dir, want)
+			got := replay(t, cluster, dir, namespace, want)
 			if *update && got != want {
 				archive.Comment = []byte(got)
 				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
@@ -55,9 +57,8 @@ func transcripts(t *testing.T, cluster *lab.ControlPlane) {
 }
 
 // replay runs the commands of a transcript, and gives it back with what they print now.
-func replay(t *testing.T, cluster *lab.ControlPlane, dir, transcript string) string {
+func replay(t *testing.T, cluster *lab.ControlPlane, dir, namespace, transcript string) string {
 	t.Helper()
-	namespace := cluster.Namespace(t)
 	var out strings.Builder
 	for line := range strings.Lines(transcript) {
 		if strings.TrimSpace(line) != "" && line[0] != '#' && line[0] != '$' {
@@ -68,7 +69,7 @@ func replay(t *testing.T, cluster *lab.ControlPlane, dir, transcript string) str
 		if !ok {
 			continue
 		}
-		args := strings.Fields(command)
+		args := strings.Fields(strings.ReplaceAll(command, "NAMESPACE", namespace))
 		switch args[0] {
 		case "settle":
 			time.Sleep(time.Second)
