@@ -112,10 +112,10 @@ func forbiddenName(c *policy.Config, name string) string {
 	return ""
 }
 
-// meansForbidden tells of an address that a name means, without what to do about it.
+// meansForbidden tells of an address that a name means, in few words and without what to do about it.
 func meansForbidden(err error) string {
 	why, _, _ := strings.Cut(err.Error(), ", and `addresses.allowed`")
-	return "means an address, and " + why
+	return "means " + strings.Replace(why, "' is ", "', ", 1)
 }
 
 // spelledIn lists the addresses that a name spells: those of the public domains that answer with them, and of pods

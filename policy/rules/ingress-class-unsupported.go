@@ -81,7 +81,7 @@ spec:
 		}
 		detail := fmt.Sprintf("must not be an ExternalName: %s serves none", d.Title)
 		if d.Aliases.State == intent.AliasOff {
-			detail = fmt.Sprintf("must not be an ExternalName: %s serves none until it runs with `%s`", d.Title, d.Aliases.Flag)
+			detail = fmt.Sprintf("must not be an ExternalName: %s serves none without `%s`", d.Title, d.Aliases.Flag)
 		}
 		if d.Aliases.Instead != "" {
 			detail += "; " + d.Aliases.Instead
