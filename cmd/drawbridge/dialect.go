@@ -105,6 +105,9 @@ func (f *dialectFlags) translate(files []*manifest.File, config *policy.Config) 
 	}
 	out := translate.Objects(objects, config, f.to, f.class)
 	for given, next := range out.Changed {
+		// Of what kubectl printed the version is that of a moment: the manager completes the Services as soon as the first
+		// Ingress has moved, and kubectl apply would refuse the rest.
+		next.SetResourceVersion("")
 		want[by[given]] = next
 	}
 	var list []lost

@@ -47,16 +47,29 @@ func set(o metav1.Object, key, text string) {
 	o.SetAnnotations(m)
 }
 
+// InjectedKeys are the annotations that drawbridge injected into the object by its list, and would take away. nil for
+// none.
+func InjectedKeys(o metav1.Object) map[string]bool {
+	var keys map[string]bool
+	for _, key := range listed(o) {
+		if tables().spelled[key] {
+			if keys == nil {
+				keys = map[string]bool{}
+			}
+			keys[key] = true
+		}
+	}
+	return keys
+}
+
 // Withdraw takes away what drawbridge injected, by the list, and leaves the mark. The list is open to anyone who may
 // write the object: only an annotation that some dialect is spelled in is taken away.
 func Withdraw(o metav1.Object) {
 	if !Marked(o) {
 		return
 	}
-	for _, key := range listed(o) {
-		if tables().spelled[key] {
-			delete(o.GetAnnotations(), key)
-		}
+	for key := range InjectedKeys(o) {
+		delete(o.GetAnnotations(), key)
 	}
 	setList(o, nil)
 }

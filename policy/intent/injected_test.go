@@ -58,6 +58,7 @@ func TestWithdraw(t *testing.T) {
 		"empty mark":   {withAnnotations(Injected, "", testHost, "false"), withAnnotations(Injected, "", testHost, "false")},
 		"one is ours":  {withAnnotations(Injected, testHost, testHost, "false", testProtocol, "HTTP"), withAnnotations(Injected, "", testProtocol, "HTTP")},
 		"two dialects": {withAnnotations(Injected, testHost+","+testVhost, testHost, "false", testVhost, "a"), withAnnotations(Injected, "")},
+		"listed twice": {withAnnotations(Injected, testHost+","+testHost, testHost, "false"), withAnnotations(Injected, "")},
 		// A list that somebody wrote names what drawbridge never writes.
 		"not ours to take": {
 			withAnnotations(Injected, ",,example.com/a,"+Injected+", "+testHost+","+testProtocol, "example.com/a", "1", testHost, "false", testProtocol, "HTTPS"),

@@ -112,7 +112,15 @@ spec:
 			return
 		}
 		var keys []string
+		// What drawbridge injected under another class it takes away by itself, as soon as the Ingress is stored.
+		var leaving map[string]bool
+		if policy.Mendable(ing) {
+			leaving = intent.InjectedKeys(ing)
+		}
 		for key := range ing.Annotations {
+			if leaving[key] {
+				continue
+			}
 			if owners := intent.KeyOwners(key); len(owners) > 0 && (!slices.Contains(owners, d) || d.OnlyOnService(key)) {
 				keys = append(keys, key)
 			}

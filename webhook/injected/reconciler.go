@@ -77,7 +77,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("injected").
 		For(&networkingv1.Ingress{}, builder.WithPredicates(predicate.NewPredicateFuncs(isMarked))).
-		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(ingresses.ofService), builder.WithPredicates(predicate.Funcs{UpdateFunc: otherSpec})).
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(ingresses.ofService), builder.WithPredicates(predicate.Funcs{UpdateFunc: tellsOther})).
 		Watches(&networkingv1.IngressClass{}, handler.EnqueueRequestsFromMapFunc(ingresses.ofClass)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2})
 	if err := ingresses.watch(b, changed, 0).Complete(ingresses); err != nil {
@@ -151,11 +151,12 @@ func (r *reconciler) watch(b *builder.Builder, changed fan, reader int) *builder
 	}))
 }
 
-// otherSpec drops the updates of Services that change nothing a rule reads.
-func otherSpec(e event.UpdateEvent) bool {
+// tellsOther drops the updates of Services that change nothing a rule reads. In some dialects an annotation of the
+// Service wins over that of the Ingress.
+func tellsOther(e event.UpdateEvent) bool {
 	before, ok := e.ObjectOld.(*corev1.Service)
 	after, also := e.ObjectNew.(*corev1.Service)
-	return !ok || !also || !apiequality.Semantic.DeepEqual(before.Spec, after.Spec)
+	return !ok || !also || !maps.Equal(before.Annotations, after.Annotations) || !apiequality.Semantic.DeepEqual(before.Spec, after.Spec)
 }
 
 func (r *reconciler) ofService(ctx context.Context, o client.Object) []reconcile.Request {
