@@ -4,13 +4,23 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
+	"drawbridge.dev/drawbridge/policy"
 	"drawbridge.dev/drawbridge/test/lab"
 )
 
@@ -298,6 +308,8 @@ func bypasses(t *testing.T, m *manager, older string) {
 	})
 
 	t.Run("too large to be judged", func(t *testing.T) { tooLarge(t, m) })
+	t.Run("two at once", func(t *testing.T) { atOnce(t, m, inside) })
+	t.Run("as large as can be", func(t *testing.T) { largest(t, m) })
 }
 
 // attacker is a kubeconfig of somebody who may write all that he is to try in a namespace.
@@ -376,7 +388,7 @@ func tooLarge(t *testing.T, m *manager) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := rest.HTTPClientFor(config)
+	requests, err := rest.HTTPClientFor(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -388,7 +400,7 @@ func tooLarge(t *testing.T, m *manager) {
 			"metadata":{"name":"large-1","labels":{"kubernetes.io/service-name":"large","endpointslice.kubernetes.io/managed-by":"hand-written.drawbridge.dev"}},
 			"addressType":"IPv4","endpoints":[{"addresses":["100.100.100.200"],"targetRef":{"fieldPath":"` + padding + `"}}],"ports":[{"port":80}]}`,
 	} {
-		resp, err := client.Post(config.Host+path, "application/json", strings.NewReader(text))
+		resp, err := requests.Post(config.Host+path, "application/json", strings.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -401,6 +413,143 @@ func tooLarge(t *testing.T, m *manager) {
 		}
 		if resp.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(string(answer), "too large to be judged") {
 			t.Errorf("%s: %s %.400s", path, resp.Status, answer)
+		}
+	}
+}
+
+// atOnce has two clients write the halves of a bypass at the same time. Neither write sees the other, so that some may
+// pass: what judges stored objects finds each of those.
+func atOnce(t *testing.T, m *manager, inside string) {
+	namespace := m.cluster.Namespace(t)
+	clients := [...]client.Client{m.cluster.Client(t), m.cluster.Client(t)}
+	var passed []string
+	for i := range 30 {
+		name := fmt.Sprintf("x-%d", i)
+		var ingress networkingv1.Ingress
+		if err := yaml.UnmarshalStrict([]byte(pathTo(name, "")), &ingress); err != nil {
+			t.Fatal(err)
+		}
+		ingress.Namespace = namespace
+		objects := [...]client.Object{
+			&corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+				Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: inside},
+			},
+			&ingress,
+		}
+		var group sync.WaitGroup
+		var errs [2]error
+		for j := range objects {
+			group.Go(func() { errs[j] = clients[j].Create(t.Context(), objects[j]) })
+		}
+		group.Wait()
+		for _, err := range errs {
+			if err != nil && !apierrors.IsInvalid(err) {
+				t.Fatal(err)
+			}
+		}
+		if errs[0] == nil && errs[1] == nil {
+			passed = append(passed, name)
+		}
+	}
+	t.Logf("%d of 30 passed both", len(passed))
+	// At once is not always at once: as one who may write what he likes, so that there is one to find.
+	for _, text := range []string{aliasNamed("certain", inside), pathTo("certain", "")} {
+		if _, stderr, err := m.cluster.KubectlIn(t, text, "create", "-n", namespace, "-f", "-", "--as", "system:apiserver", "--as-group", "system:masters"); err != nil {
+			t.Fatal(stderr)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), lab.Drawbridge(t), "audit", "--kubeconfig", m.cluster.Kubeconfig, "-n", namespace)
+	out, err := cmd.Output()
+	if cmd.ProcessState.ExitCode() != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, name := range append(passed, "certain") {
+		if !strings.Contains(string(out), namespace+"/Ingress/"+name+": deny: ") {
+			t.Errorf("the audit does not find %s:\n%s", name, out)
+		}
+	}
+}
+
+// largest writes objects as large as the API server takes. An answer that takes longer than the webhook's timeout would
+// let them pass under failurePolicy Ignore.
+func largest(t *testing.T, m *manager) {
+	namespace := m.cluster.Namespace(t)
+	admin := m.cluster.Client(t)
+	services := make([]string, 100)
+	for i := range services {
+		services[i] = fmt.Sprintf("s-%d", i)
+		text := aliasNamed(services[i], fmt.Sprintf("s-%d.example.com", i))
+		if i%2 == 1 {
+			text = headless(services[i], "")
+		}
+		var service corev1.Service
+		if err := yaml.UnmarshalStrict([]byte(text), &service); err != nil {
+			t.Fatal(err)
+		}
+		service.Namespace = namespace
+		if err := admin.Create(t.Context(), &service); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ingress := &networkingv1.Ingress{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "large", Annotations: map[string]string{"example.com/text": strings.Repeat("x,/", 80_000)}},
+		Spec:       networkingv1.IngressSpec{IngressClassName: new("nginx")},
+	}
+	for i := range 10 {
+		http := &networkingv1.HTTPIngressRuleValue{}
+		for j := range 100 {
+			http.Paths = append(http.Paths, networkingv1.HTTPIngressPath{
+				Path: fmt.Sprintf("/%d/(.*)", j), PathType: new(networkingv1.PathTypeImplementationSpecific),
+				Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{
+					Name: services[j], Port: networkingv1.ServiceBackendPort{Number: 80},
+				}},
+			})
+		}
+		ingress.Spec.Rules = append(ingress.Spec.Rules, networkingv1.IngressRule{
+			Host: fmt.Sprintf("h-%d.example.com", i), IngressRuleValue: networkingv1.IngressRuleValue{HTTP: http},
+		})
+	}
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s-1-1", Labels: map[string]string{
+			discoveryv1.LabelServiceName: "s-1", discoveryv1.LabelManagedBy: policy.HandWritten,
+		}, Annotations: map[string]string{policy.AllowPrefix + "endpointslice-port-name": "there are many"}},
+		AddressType: discoveryv1.AddressTypeIPv6,
+	}
+	for i := range 1000 {
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("64:ff9b::a00:%x", i+1)}})
+	}
+	for i := range 100 {
+		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: new(fmt.Sprintf("p-%d", i)), Port: new(int32(i + 1))})
+	}
+	ep := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s-3"}, Subsets: make([]corev1.EndpointSubset, 1)}
+	for i := range 5000 {
+		ep.Subsets[0].Addresses = append(ep.Subsets[0].Addresses, corev1.EndpointAddress{IP: fmt.Sprintf("10.77.%d.%d", i/250, i%250+1)})
+	}
+	ep.Subsets[0].Ports = []corev1.EndpointPort{{Name: "http", Port: 80}}
+	for _, object := range []client.Object{ingress, slice, ep} {
+		for _, forbidden := range []bool{true, false} {
+			try := object.DeepCopyObject().(client.Object)
+			if forbidden { // the last of many
+				switch o := try.(type) {
+				case *networkingv1.Ingress:
+					o.Spec.Rules[9].HTTP.Paths[99].Path = "/{"
+				case *discoveryv1.EndpointSlice:
+					o.Endpoints[999].Addresses[0] = "64:ff9b::a9fe:a9fe"
+				case *corev1.Endpoints:
+					o.Subsets[0].Addresses[4999].IP = "168.63.129.16"
+				}
+			}
+			begin := time.Now()
+			err := admin.Create(t.Context(), try)
+			took := time.Since(begin)
+			t.Logf("%T, forbidden %v: %s", object, forbidden, took.Round(time.Millisecond))
+			if forbidden != apierrors.IsInvalid(err) || !forbidden && err != nil {
+				t.Errorf("%T, forbidden %v: %v", object, forbidden, err)
+			}
+			if took > 20*time.Second { // four times the timeout of the chart, for both webhooks on a busy machine
+				t.Errorf("%T took %s", object, took)
+			}
 		}
 	}
 }
