@@ -94,7 +94,7 @@ spec:
 				return
 			}
 		}
-		// Where it is not known who writes, all that there is is judged, and ingress-backend-address tells of it.
+		// Where it is not known who writes, everything is judged, and ingress-backend-address tells of it.
 		if p.User == "" {
 			return
 		}
