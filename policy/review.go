@@ -126,6 +126,9 @@ type Result struct {
 	Warned []Finding // exempt findings are not among them
 	Fixed  []Finding
 	Exempt []Finding
+	// Unheeded are warnings of annotations by which the author meant to exempt the object from what it is denied for, and
+	// which do not: the rule is a Guard, or there is no reason.
+	Unheeded []Finding
 	// Awaited is what might be mended once an object is known that is not yet. It is no finding.
 	Awaited []Awaited
 	// Policy is the policy in force in the object's namespace.
@@ -229,7 +232,7 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 			}
 		}
 		var left []report[T] // what the ratchet or a failed fix leaves to say
-		fixed := 0
+		fixed, denied := 0, len(res.Denied)
 		asked, may := false, false
 		for _, rep := range reports {
 			f := Finding{Rule: r.ID, Level: level, Err: rep.err}
@@ -286,6 +289,9 @@ func review[T Object](rules []Rule[T], object T, req Request) Result {
 				left = append(left, rep)
 			}
 		}
+		if len(res.Denied) > denied {
+			res.Unheeded = append(res.Unheeded, unheeded(r, cur)...)
+		}
 		if fixed == 0 {
 			continue
 		}
@@ -328,6 +334,20 @@ func exempts[T Object](r *Rule[T], o T, req Request) (by ExemptBy, reason string
 		}
 	}
 	return "", ""
+}
+
+// unheeded is the annotation that was to exempt an object from a rule that it is denied by, where there is one.
+func unheeded[T Object](r *Rule[T], o T) []Finding {
+	key := AllowPrefix + r.ID
+	text, set := o.GetAnnotations()[key]
+	if !set {
+		return nil
+	}
+	detail := "must have a reason; without one it exempts from nothing"
+	if r.Guard {
+		detail = "must not be relied on: it does not exempt from a rule that guards against a risk; ask for an exemption in the policy (`exemptions`)"
+	}
+	return []Finding{{Rule: r.ID, Level: Warn, Err: field.Invalid(field.NewPath("metadata", "annotations").Key(key), text, detail)}}
 }
 
 // identity is what makes two findings of one rule the same across an update.

@@ -114,6 +114,7 @@ func (h *handler[T]) review(ctx context.Context, req admission.Request) (admissi
 	if len(result.Denied) > 0 {
 		resp.Allowed = false
 		resp.Result = invalid(h.group, h.kind, object, result.Denied)
+		resp.Warnings = warnings(result.Unheeded)
 		return resp, nil
 	}
 	if !h.mend {

@@ -124,7 +124,7 @@ func (r *Report) Add(o policy.Object, res policy.Result, at func(field string) S
 	}
 	object := nameOf(o)
 	r.Judged = append(r.Judged, Subject{Object: object, Source: at("")})
-	for _, list := range [...][]policy.Finding{res.Denied, res.Warned, res.Fixed, res.Exempt} {
+	for _, list := range [...][]policy.Finding{res.Denied, res.Unheeded, res.Warned, res.Fixed, res.Exempt} {
 		for _, f := range list {
 			finding := Finding{
 				Rule: f.Rule, Level: f.Level, Object: object, Field: f.Err.Field, Message: f.Cause(), Source: at(f.Err.Field),

@@ -43,6 +43,9 @@ func render(t testing.TB, before policy.Object, res policy.Result) map[string]st
 		}
 		b.WriteByte('\n')
 	}
+	for _, f := range res.Unheeded {
+		fmt.Fprintf(&b, "unheeded: %s\n", f.Message())
+	}
 	for _, a := range res.Awaited {
 		fmt.Fprintf(&b, "awaits %s (%s)", a.Missing, a.Rule)
 		if a.Ratcheted {

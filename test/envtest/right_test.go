@@ -78,7 +78,8 @@ ports: [{name: http, port: 80}]
 		switch {
 		case user.may && (err != nil || !strings.Contains(stderr, "Warning: exempted by your right to use the rule: ")):
 			t.Errorf("%s: %v %s", name, err, stderr)
-		case !user.may && (err == nil || !strings.Contains(stderr, "(endpointslice-managed-by-reserved)")):
+		case !user.may && (err == nil || !strings.Contains(stderr, "must not be relied on: it does not exempt from a rule that guards against a risk") ||
+			!strings.Contains(stderr, "The EndpointSlice")):
 			t.Errorf("%s: %v %s", name, err, stderr)
 		}
 	}
