@@ -20,21 +20,6 @@ import (
 	"drawbridge.dev/drawbridge/test/lab"
 )
 
-// reportsRole is what the manager needs beside role to write Reports.
-const reportsRole = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: drawbridge-reports}
-rules:
-- {apiGroups: [openreports.io], resources: [reports], verbs: [get, list, create, patch, delete]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: drawbridge-reports}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: drawbridge-reports}
-subjects: [{kind: ServiceAccount, name: drawbridge-manager, namespace: drawbridge-system}]
-`
-
 // auditorRole may read what an audit reads, and nothing else.
 const auditorRole = `
 apiVersion: rbac.authorization.k8s.io/v1
@@ -289,8 +274,8 @@ func (m *manager) reports(t *testing.T, namespace string, audited func(t *testin
 		t.Errorf("it says %d times that it may not write Reports", n)
 	}
 
-	m.cluster.Apply(t, namespace, reportsRole)
-	t.Cleanup(func() { m.kubectl(t, "delete", "clusterrole,clusterrolebinding", "drawbridge-reports") })
+	m.cluster.Apply(t, system, grants(t))
+	t.Cleanup(func() { m.cluster.Apply(t, system, grants(t, "manager.audit.reports=false")) })
 	audited(t, "version: 1\nproxyNames: [five.example.org]")
 	var report *openreports.Report
 	lab.Eventually(t, patience, func() (err error) {

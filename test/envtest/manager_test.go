@@ -31,43 +31,6 @@ const (
 	patience = 60 * time.Second
 )
 
-// role is what the manager may do, and no more: its binary runs under it.
-const role = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: drawbridge-manager}
-rules:
-- {apiGroups: [""], resources: [services, namespaces, nodes], verbs: [get, list, watch]}
-- {apiGroups: [""], resources: [endpoints], verbs: [get, list, watch, patch]}
-- {apiGroups: [""], resources: [endpoints/finalizers], verbs: [update]}
-- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch, create, patch, delete]}
-- {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses, servicecidrs], verbs: [get, list, watch]}
-- {apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [patch]}
-- {apiGroups: [authorization.k8s.io], resources: [subjectaccessreviews], verbs: [create]}
-- {apiGroups: [authorization.k8s.io], resources: [subjectaccessreviews], verbs: [create]}
-- {apiGroups: ["", events.k8s.io], resources: [events], verbs: [create, patch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: drawbridge-manager}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: drawbridge-manager}
-subjects: [{kind: ServiceAccount, name: drawbridge-manager, namespace: drawbridge-system}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: drawbridge-manager, namespace: drawbridge-system}
-rules:
-- {apiGroups: [""], resources: [configmaps], resourceNames: [drawbridge-policy], verbs: [get, list, watch]}
-- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}
-- {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [drawbridge-manager], verbs: [get, update, patch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: drawbridge-manager, namespace: drawbridge-system}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: drawbridge-manager}
-subjects: [{kind: ServiceAccount, name: drawbridge-manager, namespace: drawbridge-system}]
-`
-
 // manager is a running `drawbridge manager` with its webhooks registered.
 type manager struct {
 	*lab.Running
@@ -80,7 +43,8 @@ type manager struct {
 func start(t *testing.T, cluster *lab.ControlPlane) *manager {
 	t.Helper()
 	kubeconfig := cluster.ServiceAccountKubeconfig(t, system, "drawbridge-manager")
-	cluster.Apply(t, system, role)
+	// Without Reports, which a cluster need not know.
+	cluster.Apply(t, system, grants(t, "manager.audit.reports=false"))
 	m := &manager{cluster: cluster, ca: lab.NewCA(t), certs: lab.Dir(t)}
 	m.rotate(t)
 	m.Running = lab.Start(t, lab.Process{
