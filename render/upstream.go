@@ -107,7 +107,12 @@ func (b *builder) upstreamOf(in *ingress, backend *networkingv1.IngressBackend, 
 		u.Addresses = addresses
 		problems = append(problems, found...)
 		if len(addresses) == 0 {
-			tell(Notice, "Service "+quote(n.Name)+" has no address that is ready; answered with 503")
+			text := "Service " + quote(n.Name) + " has no address that is ready"
+			// The author of the Ingress is told on it alone, and need not know of the slice.
+			if i := slices.IndexFunc(found, func(p Problem) bool { return p.Kind == Denied || p.Kind == BadAddress }); i >= 0 {
+				text = fmt.Sprintf("Service %s has no address that may be served: EndpointSlice %s: %s", quote(n.Name), quote(found[i].Origin.Name), found[i].Message)
+			}
+			tell(Notice, text+"; answered with 503")
 		}
 	}
 	if !u.Protocol.TLS() {

@@ -19,9 +19,13 @@ import (
 // largestReview is what controller-runtime reads of a request, in bytes.
 const largestReview = 7 << 20
 
+// soonRead is what is made room for before it is read: most reviews are smaller.
+const soonRead = 64 << 10
+
 // endpoint is controller-runtime's webhook at less cost, because a client waits for every answer twice: it reads a
-// request once, where controller-runtime reads it for its kind, then whole, and a handler its objects once more, and gathers what its log lines say of a
-// request only for those that are written. Whatever is not a review of version v1 it leaves to controller-runtime.
+// request once, where controller-runtime reads it for its kind, then whole, and a handler its objects once more, and
+// gathers what its log lines say of a request only for those that are written. Whatever is not a review of version v1 it
+// leaves to controller-runtime.
 type endpoint struct {
 	*admission.Webhook
 	read func(body []byte) (metav1.TypeMeta, *admissionv1.AdmissionRequest, error)
@@ -76,16 +80,17 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.Webhook.ServeHTTP(w, r)
 		return
 	}
-	body := make([]byte, r.ContentLength)
-	n, err := io.ReadFull(r.Body, body)
+	// Who says that much is to come has not sent it yet, and need not be the API server.
+	body := bytes.NewBuffer(make([]byte, 0, min(r.ContentLength, soonRead)+bytes.MinRead))
+	_, err := io.CopyN(body, r.Body, r.ContentLength)
 	var kind metav1.TypeMeta
 	var req *admissionv1.AdmissionRequest
 	if err == nil {
-		kind, req, err = e.read(body)
+		kind, req, err = e.read(body.Bytes())
 	}
 	if err != nil || kind.APIVersion != admissionv1.SchemeGroupVersion.String() || kind.Kind != "AdmissionReview" {
 		again := r.WithContext(r.Context())
-		again.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body[:n]), r.Body))
+		again.Body = io.NopCloser(io.MultiReader(body, r.Body))
 		e.Webhook.ServeHTTP(w, again)
 		return
 	}

@@ -71,6 +71,6 @@ func TestBypass(t *testing.T) {
 			t.Fatal(stderr)
 		}
 		p.answers(t, "http://b.bypass.test/", 503, "")
-		cluster.notServed(t, namespace, "b", "has no address that is ready")
+		cluster.notServed(t, namespace, "b", "has no address that may be served")
 	})
 }
