@@ -50,6 +50,7 @@ var elsewhere = []struct{ promise, folder, test string }{
 	{"kubectl create, update, apply, server-side apply, patch, replace, dry-run and diff, as a person sees them", "test/envtest", "TestAdmission/Transcripts"},
 	{"What is applied again is quiet, by apply and by server-side apply", "test/envtest", "TestAdmission/Quiet"},
 	{"An Ingress that came before its Service is completed when the Service comes, and what was injected follows the Service from then on; what its author wrote, or changed, stays his", "test/envtest", "TestAdmission/Completing"},
+	{"What is injected in each dialect, into Ingresses and Services, in either order and by either kind of apply; it follows the name, the port, the class and the policy, leaves what people wrote, and what `fix --dialect` moves is taken", "test/envtest", "TestDialects"},
 	{"An object that was bad before the webhook came can still get a label, and its traffic does not change by it", "test/envtest", "TestAdmission/BadBefore"},
 	{"What the control plane writes passes untouched, under either of its identities, and with the manager stopped it still writes slices", "test/envtest", "TestControlPlane"},
 	{"The hand-over of slices and the way back, watched change by change: no moment without an endpoint", "test/envtest/slices", "TestHandOverAndBack"},
