@@ -18,7 +18,7 @@ const (
 	garbageAtFirst = 15
 	// pause is the time between two looks, once the cache is filled.
 	pause = 30 * time.Second
-	// spare is how much memory may be free in the heap without being given back, in bytes.
+	// spare is how much may have been allocated without looking what of it can be given back, in bytes.
 	spare = 4 << 20
 )
 
@@ -31,6 +31,7 @@ func keepSmall(ctx context.Context, filled func() bool) {
 	if tuned {
 		debug.SetGCPercent(garbageAtFirst)
 	}
+	allocated, before := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}, uint64(0)
 	go func() {
 		for wait := time.Second; ; wait = pause {
 			if !filled() {
@@ -48,9 +49,10 @@ func keepSmall(ctx context.Context, filled func() bool) {
 			if tuned && wait == pause {
 				debug.SetGCPercent(garbage)
 			}
-			free := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}}
-			if metrics.Read(free); free[0].Value.Uint64() > spare {
+			// What is garbage by now would lie there until as much again is.
+			if metrics.Read(allocated); allocated[0].Value.Uint64()-before > spare {
 				debug.FreeOSMemory()
+				before = allocated[0].Value.Uint64()
 			}
 		}
 	}()

@@ -17,12 +17,13 @@
 //     in its cache, and writes beside such a cache.
 //   - BenchmarkRequest: what HAProxy spends on a request.
 //
-// What was seen (2 cores, etcd without fsync): a write waits 1.5 to 1.9 ms; an empty webhook adds 1.1 to 1.5 ms to that at
-// the median, drawbridge 1.2 times as much for Services and 1.2 to 1.3 times for Ingresses, 1.8 times where it mends, for
-// then the API server patches the object and judges it anew. The handlers themselves cost 1.05 times as much as empty
-// ones: what is left is above all the API server's work on the match conditions, without which drawbridge could stop the
-// control plane. The 99th percentile is more the machine's than either webhook's: look at several runs. With 10,000 of
-// each kind 93 MiB are resident at rest, 36 of them the program.
+// What was seen (2 cores that did much else, etcd without fsync): a write waits 1.6 to 2 ms. An empty webhook adds 1.2 to
+// 1.5 ms to that at the median, and drawbridge 1.2 to 1.3 times as much; 1.8 times where it mends, for then the API server
+// patches the object and judges it anew. Where the empty webhook is given drawbridge's match conditions, which keep it
+// from stopping the control plane, that is 1.04 to 1.16 times: most of the difference is the API server's work on them.
+// The 99th percentile was 0.6 to 1.5 times that of the empty webhook in most runs, and now and then twice: it is more the
+// machine's than either's, so look at several. With 10,000 of each kind 92 MiB are resident at rest and 95 at rest after
+// writes, 35 of them the program; 105 at most, while the leader looks at all of it and while writes keep coming.
 //
 // Reviews and single rules are measured in policy/rules.
 package bench
