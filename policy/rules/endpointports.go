@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -43,13 +44,27 @@ func merge(all, some []bool) {
 	}
 }
 
-func anyOf(list []bool) bool {
-	for _, ok := range list {
-		if ok {
-			return true
+// maxSiblings bounds the slices that are looked at beside the one under review: each of many would look at all others.
+const maxSiblings = 100
+
+// servedBeside enters in matched which ports of a Service its slices serve, of those that count. complete is false where
+// a port is left and there are too many slices to tell that none of them serves it.
+func servedBeside(w policy.World, svc *corev1.Service, matched []bool, counts func(*discoveryv1.EndpointSlice) bool) (complete bool) {
+	if !slices.Contains(matched, false) {
+		return true
+	}
+	list := w.EndpointSlices(svc.Namespace, svc.Name)
+	for _, s := range list[:min(len(list), maxSiblings)] {
+		if counts(s) {
+			_, some := policy.PortNames(svc.Spec.Ports, policy.SlicePorts(s))
+			merge(matched, some)
 		}
 	}
-	return false
+	return len(list) <= maxSiblings || !slices.Contains(matched, false)
+}
+
+func anyOf(list []bool) bool {
+	return slices.Contains(list, true)
 }
 
 // unmatched is the finding that none of the ports at a path matches a port of the Service.

@@ -96,13 +96,13 @@ subsets:
 		if anyOf(matched) {
 			// Slices that somebody wrote beside the Endpoints may serve the other ports; those that are copies of
 			// the Endpoints only show what they were before.
-			for _, slice := range p.World.EndpointSlices(ep.Namespace, ep.Name) {
-				if _, copied := reservedManagers[slice.Labels[discoveryv1.LabelManagedBy]]; !copied {
-					_, some := policy.PortNames(svc.Spec.Ports, policy.SlicePorts(slice))
-					merge(matched, some)
-				}
+			counts := func(slice *discoveryv1.EndpointSlice) bool {
+				_, copied := reservedManagers[slice.Labels[discoveryv1.LabelManagedBy]]
+				return !copied
 			}
-			unserved(svc, matched, subsetsPath, p.Warn)
+			if servedBeside(p.World, svc, matched, counts) {
+				unserved(svc, matched, subsetsPath, p.Warn)
+			}
 			return
 		}
 		at := 0

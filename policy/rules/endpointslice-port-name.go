@@ -108,13 +108,9 @@ endpoints:
 			return
 		}
 		// A Service's ports may be spread over its slices.
-		for _, other := range p.World.EndpointSlices(slice.Namespace, name) {
-			if other.Name != slice.Name {
-				_, some := policy.PortNames(svc.Spec.Ports, policy.SlicePorts(other))
-				merge(matched, some)
-			}
+		if servedBeside(p.World, svc, matched, func(other *discoveryv1.EndpointSlice) bool { return other.Name != slice.Name }) {
+			unserved(svc, matched, portsPath, p.Warn)
 		}
-		unserved(svc, matched, portsPath, p.Warn)
 	},
 }
 

@@ -120,30 +120,30 @@ func sliceName(s *discoveryv1.EndpointSlice) string {
 	return strings.TrimSuffix(s.GenerateName, "-")
 }
 
+// maxSuggested bounds the Services of a namespace among which a slice may be told to choose: each of many slices would
+// look at all of them.
+const maxSuggested = 100
+
 // candidates lists the Services that a slice of that name could belong to: those whose name it begins with, longest
-// first, then those without a selector, then the others.
-func candidates(slice string, services []*corev1.Service) []string {
-	var list []*corev1.Service
-	for _, svc := range services {
-		if svc.Spec.Type != corev1.ServiceTypeExternalName && svc.Name != "" {
-			list = append(list, svc)
+// first, then those without a selector, then the others, where there are few. services are in the order of their names.
+func candidates(name string, services []*corev1.Service) []string {
+	var names []string
+	for prefix := name; prefix != ""; {
+		i, found := slices.BinarySearchFunc(services, prefix, func(s *corev1.Service, prefix string) int { return cmp.Compare(s.Name, prefix) })
+		if found && services[i].Spec.Type != corev1.ServiceTypeExternalName {
+			names = append(names, prefix)
 		}
+		prefix = prefix[:max(strings.LastIndexByte(prefix, '-'), 0)]
 	}
-	rank := func(svc *corev1.Service) int {
-		switch {
-		case beginsWith(slice, svc.Name):
-			return -len(svc.Name)
-		case len(svc.Spec.Selector) == 0:
-			return 1
+	if len(services) > maxSuggested {
+		return names
+	}
+	for _, selects := range [...]bool{false, true} {
+		for _, svc := range services {
+			if svc.Spec.Type != corev1.ServiceTypeExternalName && (len(svc.Spec.Selector) > 0) == selects && !beginsWith(name, svc.Name) {
+				names = append(names, svc.Name)
+			}
 		}
-		return 2
-	}
-	slices.SortStableFunc(list, func(a, b *corev1.Service) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Name, b.Name))
-	})
-	names := make([]string, len(list))
-	for i, svc := range list {
-		names[i] = svc.Name
 	}
 	return names
 }

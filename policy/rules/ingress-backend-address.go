@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -126,14 +128,14 @@ spec:
 		Source: "CVE-2021-25740, https://github.com/kubernetes/kubernetes/issues/103675",
 	},
 	Check: func(p *policy.Pass[*networkingv1.Ingress]) {
-		services := lookupOf[string](p)
+		services, left := lookupOf[string](p), maxLent
 		for _, at := range backendsOf(p.Object) {
 			if at.Service == nil {
 				continue
 			}
 			k, fresh := services.get(at.Service.Name)
 			if fresh && k.svc != nil {
-				k.Thought = lentAddress(p.Config, p.World, k.svc)
+				k.Thought = lentAddress(p.Config, p.World, k.svc, &left)
 			}
 			if k.Thought != "" {
 				p.Report(field.Invalid(at.field().Child("service", "name"), at.Service.Name, k.Thought), nil)
@@ -142,9 +144,15 @@ spec:
 	},
 }
 
+// maxLent bounds the hand-written addresses that are judged for one Ingress or Service: each of many Ingresses may lead
+// to all that a namespace holds. More are refused, and not passed over: a Guard must not be blind behind a crowd.
+const maxLent = 20000
+
+var tooMany = fmt.Sprintf("must not have more than %d endpoints that are written by hand, or they can not all be judged", maxLent)
+
 // lentAddress says of the first endpoint that somebody wrote by hand and that an Ingress must not lead to what is wrong
-// with it; empty where there is none.
-func lentAddress(c *policy.Config, w policy.World, svc *corev1.Service) string {
+// with it; empty where there is none. left is how many may still be judged.
+func lentAddress(c *policy.Config, w policy.World, svc *corev1.Service, left *int) string {
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return ""
 	}
@@ -156,6 +164,9 @@ func lentAddress(c *policy.Config, w policy.World, svc *corev1.Service) string {
 			continue
 		}
 		for i := range slice.Endpoints {
+			if *left -= len(slice.Endpoints[i].Addresses); *left < 0 {
+				return tooMany
+			}
 			for _, a := range slice.Endpoints[i].Addresses {
 				if why := lent(c, w, svc.Namespace, a); why != "" {
 					return why
@@ -169,6 +180,9 @@ func lentAddress(c *policy.Config, w policy.World, svc *corev1.Service) string {
 	if ep := w.Endpoints(svc.Namespace, svc.Name); ep != nil {
 		for i := range ep.Subsets {
 			for _, list := range [...][]corev1.EndpointAddress{ep.Subsets[i].Addresses, ep.Subsets[i].NotReadyAddresses} {
+				if *left -= len(list); *left < 0 {
+					return tooMany
+				}
 				for j := range list {
 					if why := lent(c, w, svc.Namespace, list[j].IP); why != "" {
 						return why

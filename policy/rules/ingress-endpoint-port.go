@@ -115,6 +115,7 @@ spec:
 			return
 		}
 		findings := limited{report: func(err *field.Error) { p.Report(err, nil) }}
+		behind, left := map[string][]policy.EndpointPort{}, maxCompared
 		for _, t := range targetsOf(p) {
 			path := t.field().Child("service", "port")
 			if name := t.Service.Port.Name; name != "" {
@@ -123,7 +124,15 @@ spec:
 				})
 				continue
 			}
-			if detail := endpointPort(portsBehind(p.World, t), t.Service.Port.Number); detail != "" {
+			ports, known := behind[t.svc.Name]
+			if !known {
+				ports = portsBehind(p.World, t)
+				behind[t.svc.Name] = ports
+			}
+			if left -= len(ports); left < 0 {
+				break
+			}
+			if detail := endpointPort(ports, t.Service.Port.Number); detail != "" {
 				findings.add(func() *field.Error { return field.Invalid(path.Child("number"), t.Service.Port.Number, detail) })
 			}
 		}
@@ -131,7 +140,8 @@ spec:
 	},
 }
 
-// portsBehind lists the ports of the endpoints of a Service: of its Endpoints, else of its slices, which become such.
+// portsBehind lists the ports of the endpoints of a Service: of its Endpoints, else of its slices, which become such, as
+// far as they are looked at.
 func portsBehind(w policy.World, t targetAt) []policy.EndpointPort {
 	var ports []policy.EndpointPort
 	if ep := w.Endpoints(t.svc.Namespace, t.svc.Name); ep != nil {
@@ -140,7 +150,8 @@ func portsBehind(w policy.World, t targetAt) []policy.EndpointPort {
 		}
 		return ports
 	}
-	for _, s := range w.EndpointSlices(t.svc.Namespace, t.svc.Name) {
+	list := w.EndpointSlices(t.svc.Namespace, t.svc.Name)
+	for _, s := range list[:min(len(list), maxSiblings)] {
 		ports = append(ports, policy.SlicePorts(s)...)
 	}
 	return ports

@@ -123,7 +123,7 @@ spec:
 		if len(ing.Spec.Rules) > 1 {
 			seen = make(map[string]bool, len(ing.Spec.Rules))
 		}
-		findings := limited{report: p.Warn}
+		findings, left := limited{report: p.Warn}, maxHosts
 		for i := range ing.Spec.Rules {
 			host := strings.ToLower(ing.Spec.Rules[i].Host)
 			if host == "" || seen[host] {
@@ -135,6 +135,9 @@ spec:
 			if _, ok := p.Config.OwnsHost(ing.Namespace, host); !ok {
 				continue // it was reported
 			}
+			if left--; left < 0 {
+				break
+			}
 			if other := firstOf(p.World.IngressesOf(host), ing); other != nil {
 				findings.add(func() *field.Error {
 					return field.Invalid(spec.Child("rules").Index(i).Child("host"), ing.Spec.Rules[i].Host,
@@ -145,6 +148,13 @@ spec:
 		findings.done(spec, "hosts must not be those of other namespaces")
 	},
 }
+
+// maxHosts bounds the hosts of an Ingress of which others are asked, and maxSharing the Ingresses of a host that are
+// looked at: whoever writes many Ingresses of many hosts would make each the slower. It is a warning that they may miss.
+const (
+	maxHosts   = 64
+	maxSharing = 1000
+)
 
 // hostAnnotations are annotations that give an Ingress further hosts, by commas; an entry that begins with '~', and what
 // stands in a key that ends in -regex, is a regular expression. They are judged whichever controller serves the Ingress.
@@ -187,7 +197,7 @@ func judgeOwner(p *policy.Pass[*networkingv1.Ingress], host, shown string, path 
 // that are as old, as in files, the one whose namespace and name come first counts as older.
 func firstOf(list []*networkingv1.Ingress, ing *networkingv1.Ingress) *networkingv1.Ingress {
 	class := intent.ClassName(ing)
-	for _, other := range list {
+	for _, other := range list[:min(len(list), maxSharing)] {
 		if other.Namespace != ing.Namespace && intent.ClassName(other) == class && older(other, ing) {
 			return other
 		}

@@ -112,7 +112,11 @@ spec:
 func lentBy(p *policy.Pass[*corev1.Service], l lending) string {
 	svc := p.Object
 	j := &addressJudge{config: p.Config, world: p.World, namespace: svc.Namespace, lending: l}
+	left := maxLent
 	first := func(object string, list *addressed) string {
+		if left -= len(list.list); left < 0 {
+			return fmt.Sprintf("more than %d endpoints that are written by hand, or they can not all be judged", maxLent)
+		}
 		j.ports = nil
 		for _, a := range list.list {
 			addr, ok := parseAddress(a.text)

@@ -71,7 +71,7 @@ spec:
 			return // it is denied whatever the address is in the cluster
 		}
 		if !isIP(name) {
-			hop, found := foreignHop(p.Config, aliasHops(p.World, alias, p.Config.ClusterDomain))
+			hop, found := foreignHop(p.Config, aliasHops(&remembering{World: p.World}, alias, p.Config.ClusterDomain))
 			switch {
 			case found && hop.To.Short && lender == "":
 				// Whoever asks decides what it means, and so far nobody asks.

@@ -19,7 +19,7 @@ var serviceExternalNameLoop = policy.Rule[*corev1.Service]{
 		Summary: "A Service must not be an alias that leads back to itself.",
 		Why: "Cluster DNS answers with a CNAME that points at itself, or at others that come back: resolvers follow it for a " +
 			"while and give up, each at another point, and a proxy that follows it blindly asks for ever. Every alias of the " +
-			"chain is told of, whichever was written last. An Ingress that serves the very name its backend is an alias of " +
+			"chain is told of, whichever was written last, and a chain of more than 64 is refused like a circle: no resolver comes to its end. An Ingress that serves the very name its backend is an alias of " +
 			"is warned of: where DNS has the proxy for that name, requests go round in circles. Services that another object owns are not judged.",
 		Bad: `apiVersion: v1
 kind: Service
@@ -69,10 +69,15 @@ spec:
 		invalid := func(detail string) *field.Error {
 			return field.Invalid(externalNamePath, shown(svc.Spec.ExternalName), detail)
 		}
-		if way, own := loop(p.World, svc, p.Config.ClusterDomain); own {
+		way, own, long := loop(&remembering{World: p.World}, svc, p.Config.ClusterDomain)
+		switch {
+		case long:
+			p.Report(invalid(fmt.Sprintf("must not lead through more than %d aliases: no resolver follows them; write the name at their end", maxChain)), nil)
+			return
+		case own:
 			p.Report(invalid("must not lead back to this Service"+way+"; write the name of the service outside"), nil)
 			return
-		} else if way != "" {
+		case way != "":
 			p.Warn(invalid("must not lead into a circle of aliases" + way + "; write the name of the service outside"))
 			return
 		}
@@ -96,9 +101,13 @@ func serves(host, name string) bool {
 	return host != "" && host == name
 }
 
+// maxChain bounds the aliases that are followed to find a circle: each of many in a chain would follow all after it.
+// Resolvers give up long before.
+const maxChain = 64
+
 // loop follows an alias through others and tells the way round where it comes back to one that it passed, and whether
-// that one is the alias itself. Each is looked up once, however long the chain.
-func loop(w policy.World, svc *corev1.Service, clusterDomain string) (way string, own bool) {
+// that one is the alias itself. long tells of a chain that is not followed to its end.
+func loop(w policy.World, svc *corev1.Service, clusterDomain string) (way string, own, long bool) {
 	type id struct{ namespace, name string }
 	var passed []string
 	seen := map[id]bool{}
@@ -109,7 +118,7 @@ func loop(w policy.World, svc *corev1.Service, clusterDomain string) (way string
 			to, inside = clusterName{Namespace: svc.Namespace, Service: svc.Name}, true
 		}
 		if !inside || to.Namespace == "" || to.Service == "" {
-			return "", false
+			return "", false, false
 		}
 		next := id{to.Namespace, to.Service}
 		if next == (id{svc.Namespace, svc.Name}) || seen[next] {
@@ -123,11 +132,14 @@ func loop(w policy.World, svc *corev1.Service, clusterDomain string) (way string
 			} else if !own {
 				way = ", by way of itself"
 			}
-			return way, own
+			return way, own, false
+		}
+		if len(passed) == maxChain {
+			return "", false, true
 		}
 		seen[next] = true
 		passed = append(passed, "'"+quoted(to.Namespace+"/"+to.Service)+"'")
 		at = w.Service(to.Namespace, to.Service)
 	}
-	return "", false
+	return "", false, false
 }
