@@ -27,7 +27,14 @@ type Destination struct {
 // PortRange is the ports from First to Last, both included.
 type PortRange struct{ First, Last uint16 }
 
+// EveryPort asks CheckHost and CheckAddress whether all ports may be reached: of endpoints without ports, for which
+// ingress-nginx takes whatever targetPort the Service has.
+const EveryPort = -1
+
 func (d *Destination) port(port int32) bool {
+	if port == EveryPort {
+		return len(d.Ports) == 0 || slices.ContainsFunc(d.Ports, func(r PortRange) bool { return r.First <= 1 && r.Last == 65535 })
+	}
 	return port == 0 || len(d.Ports) == 0 || slices.ContainsFunc(d.Ports, func(r PortRange) bool {
 		return int32(r.First) <= port && port <= int32(r.Last)
 	})
@@ -79,7 +86,7 @@ func (d *Destinations) check(covers func(*Destination) bool, port int32, what st
 	for i := range d.Forbidden {
 		x := &d.Forbidden[i]
 		// Where a single port is asked of, a ban of some ports does not forbid the whole.
-		if covers(x) && (len(x.Ports) == 0 || port != 0 && x.port(port)) {
+		if covers(x) && (len(x.Ports) == 0 || port == EveryPort || port != 0 && x.port(port)) {
 			return fmt.Errorf("%s is among the destinations that the policy forbids here", what)
 		}
 	}
@@ -95,7 +102,10 @@ func (d *Destinations) check(covers func(*Destination) bool, port int32, what st
 			covered = true
 		}
 	}
-	if covered {
+	switch {
+	case covered && port == EveryPort:
+		return fmt.Errorf("the policy does not allow every port of %s here, and none is listed", what)
+	case covered:
 		return fmt.Errorf("the policy does not allow port %d of %s here", port, what)
 	}
 	all := list()

@@ -44,6 +44,7 @@ destinations:
 
 		{"10.2.3.4", 80, ""},
 		{"10.2.3.4", 0, ""},
+		{"10.2.3.4", EveryPort, fmt.Sprintf(banned, "'10.2.3.4'")},
 		{"10.2.3.4", 443, fmt.Sprintf(wrongPort, 443, "'10.2.3.4'")},
 		{"10.1.2.3", 80, fmt.Sprintf(banned, "'10.1.2.3'")},
 		{"192.0.2.1", 9, ""},
@@ -74,6 +75,13 @@ destinations:
 	}
 	// No list allows everything; a list of addresses alone allows no name, and the reverse.
 	var all Destinations
+	every := func(ports ...PortRange) error {
+		d := Destinations{Allowed: []Destination{{Hosts: []string{"x.example"}, Ports: ports}}}
+		return d.CheckHost("x.example", EveryPort)
+	}
+	if every() != nil || every(PortRange{1, 65535}) != nil || every(PortRange{443, 443}) == nil || every(PortRange{0, 65534}) == nil {
+		t.Error("every port is more than one of them")
+	}
 	if all.CheckHost("x", 1) != nil || all.CheckAddress(netip.MustParseAddr("::1"), 1) != nil {
 		t.Error("no destinations are told of, and one is refused")
 	}

@@ -243,7 +243,7 @@ func (j *addressJudge) destination(addr netip.Addr, group int, ports []int32) er
 	}
 	switch len(ports) {
 	case 0:
-		return to.CheckAddress(addr, 0)
+		return to.CheckAddress(addr, policy.EveryPort)
 	case 1:
 		return to.CheckAddress(addr, ports[0])
 	}

@@ -180,6 +180,9 @@ func nameDestination(c *policy.Config, name string, ports []int32) error {
 	if len(c.Destinations.Allowed)+len(c.Destinations.Forbidden) == 0 {
 		return nil
 	}
+	if len(ports) == 0 {
+		return c.Destinations.CheckHost(name, policy.EveryPort)
+	}
 	if err := c.Destinations.CheckHost(name, 0); err != nil {
 		return err
 	}
