@@ -345,7 +345,7 @@ func unheeded[T Object](r *Rule[T], o T) []Finding {
 	}
 	detail := "must have a reason; without one it exempts from nothing"
 	if r.Guard {
-		detail = "must not be relied on: it does not exempt from a rule that guards against a risk; ask for an exemption in the policy (`exemptions`)"
+		detail = "must be an exemption in the policy (`exemptions`): an author can not exempt himself from a guard"
 	}
 	return []Finding{{Rule: r.ID, Level: Warn, Err: field.Invalid(field.NewPath("metadata", "annotations").Key(key), text, detail)}}
 }
