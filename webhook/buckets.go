@@ -64,7 +64,7 @@ func leadsTo(ing *networkingv1.Ingress, namespace, service string) bool {
 // serves tells whether a rule of an Ingress is for a host, in lower case.
 func serves(ing *networkingv1.Ingress, host string) bool {
 	return slices.ContainsFunc(ing.Spec.Rules, func(r networkingv1.IngressRule) bool {
-		return r.Host == host || strings.ToLower(r.Host) == host
+		return len(r.Host) == len(host) && strings.EqualFold(r.Host, host)
 	})
 }
 

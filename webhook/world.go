@@ -126,6 +126,7 @@ func (w *Cluster) For(ctx context.Context) policy.World {
 		ctx:      context.WithoutCancel(ctx),
 		deadline: time.Now().Add(patience(ctx)),
 		known:    map[string]client.Object{},
+		lists:    map[string]any{},
 	}
 }
 
@@ -136,6 +137,9 @@ type view struct {
 	deadline time.Time
 	reads    int
 	known    map[string]client.Object // what was read live; nil for absent
+	// lists holds what was listed: rules ask for the same, and to gather and sort a large namespace takes its time. It
+	// is nil where nothing is to be kept.
+	lists map[string]any
 }
 
 // before tells what is stored of the object under review, nil for nothing: where the cache misses it, nobody need ask the
@@ -157,18 +161,23 @@ func (v *view) IngressClass(name string) *networkingv1.IngressClass {
 }
 
 func (v *view) Services(namespace string) []*corev1.Service {
-	return list(v, "Service", toolscache.NamespaceIndex, namespace, func(*corev1.Service) bool { return true })
+	return list(v, "Service", namespace, toolscache.NamespaceIndex, namespace, func(*corev1.Service) bool { return true })
 }
 
 func (v *view) IngressesTo(namespace, service string) []*networkingv1.Ingress {
-	return list(v, "Ingress", byService, bucket(namespace, service), func(o *networkingv1.Ingress) bool { return leadsTo(o, namespace, service) })
+	return list(v, "Ingress", namespace+"/"+service, byService, bucket(namespace, service), func(o *networkingv1.Ingress) bool { return leadsTo(o, namespace, service) })
 }
 
 func (v *view) EndpointSlices(namespace, service string) []*discoveryv1.EndpointSlice {
-	return list(v, "EndpointSlice", byService, bucket(namespace, service), func(o *discoveryv1.EndpointSlice) bool { return belongsTo(o, namespace, service) })
+	return list(v, "EndpointSlice", namespace+"/"+service, byService, bucket(namespace, service), func(o *discoveryv1.EndpointSlice) bool { return belongsTo(o, namespace, service) })
 }
 
-func list[T client.Object](v *view, kind, index, key string, wanted func(T) bool) []T {
+// list gathers the objects of a kind that are wanted among those that an index has under a key; what names them.
+func list[T client.Object](v *view, kind, what, index, key string, wanted func(T) bool) []T {
+	memo := kind + "/" + index + "/" + what
+	if known, ok := v.lists[memo].([]T); ok {
+		return known
+	}
 	found, err := v.cluster.informers[kind].GetIndexer().ByIndex(index, key)
 	if err != nil { // the index is not there: a mistake of this package
 		panic(fmt.Sprintf("list %s: %v", kind, err))
@@ -182,6 +191,9 @@ func list[T client.Object](v *view, kind, index, key string, wanted func(T) bool
 	slices.SortFunc(out, func(a, b T) int {
 		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
 	})
+	if v.lists != nil {
+		v.lists[memo] = out
+	}
 	return out
 }
 

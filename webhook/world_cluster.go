@@ -45,7 +45,7 @@ func (v *view) Namespace(name string) *corev1.Namespace {
 }
 
 func (v *view) IngressesOf(host string) []*networkingv1.Ingress {
-	return list(v, "Ingress", byHost, bucket("", host), func(o *networkingv1.Ingress) bool { return serves(o, host) })
+	return list(v, "Ingress", host, byHost, bucket("", host), func(o *networkingv1.Ingress) bool { return serves(o, host) })
 }
 
 func (v *view) Owner(namespace string, addr netip.Addr) (policy.Owner, bool) {
