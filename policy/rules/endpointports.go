@@ -69,14 +69,19 @@ func anyOf(list []bool) bool {
 
 // unmatched is the finding that none of the ports at a path matches a port of the Service.
 func unmatched(svc *corev1.Service, path *field.Path, ports []policy.EndpointPort) *field.Error {
+	named := make(map[string]int, len(svc.Spec.Ports))
+	for i, sp := range slices.Backward(svc.Spec.Ports) {
+		named[sp.Name] = i
+	}
 	for i, p := range ports {
-		for _, sp := range svc.Spec.Ports {
-			if sp.Name == p.Name {
-				was, must := cmp.Or(p.Protocol, corev1.ProtocolTCP), cmp.Or(sp.Protocol, corev1.ProtocolTCP)
-				return field.Invalid(path.Index(i).Child("protocol"), string(was),
-					fmt.Sprintf("must be '%s', the protocol of port %d ('%s') of Service '%s'", must, sp.Port, quoted(sp.Name), quoted(svc.Name)))
-			}
+		at, found := named[p.Name]
+		if !found {
+			continue
 		}
+		sp := &svc.Spec.Ports[at]
+		was, must := cmp.Or(p.Protocol, corev1.ProtocolTCP), cmp.Or(sp.Protocol, corev1.ProtocolTCP)
+		return field.Invalid(path.Index(i).Child("protocol"), string(was),
+			fmt.Sprintf("must be '%s', the protocol of port %d ('%s') of Service '%s'", must, sp.Port, quoted(sp.Name), quoted(svc.Name)))
 	}
 	if len(ports) == 0 {
 		return field.Required(path, "must list the port: its name "+mustBeOneOf(svc))

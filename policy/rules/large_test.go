@@ -167,3 +167,22 @@ func TestReviewOfLargeServices(t *testing.T) {
 		t.Error(res.Denied)
 	}
 }
+
+// TestReviewOfPortsOnBothSides holds it of a Service and its endpoints, and of an Ingress to it, that have many ports each.
+func TestReviewOfPortsOnBothSides(t *testing.T) {
+	const n = 15000
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "s0", Namespace: benchSpace}}
+	ep := &corev1.Endpoints{ObjectMeta: svc.ObjectMeta, Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: "192.0.2.1"}}}}}
+	for i := range n {
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: fmt.Sprintf("port-%05d", i), Port: int32(i + 1)})
+		ep.Subsets[0].Ports = append(ep.Subsets[0].Ports, corev1.EndpointPort{Name: fmt.Sprintf("else-%05d", i), Port: int32(i + 1)})
+	}
+	ing, _ := manyPaths(4000, 1)
+	for i := range ing.Spec.Rules {
+		ing.Spec.Rules[i].HTTP.Paths[0].Backend.Service.Port.Number = int32(n - i)
+	}
+	world := policy.NewIndex(svc, ep, ing)
+	for _, o := range []policy.Object{svc, ep, ing} {
+		reviewLarge(t, policy.Request{Object: o, World: world}, 30)
+	}
+}
