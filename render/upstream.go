@@ -217,7 +217,7 @@ func (b *builder) addresses(n name, svc *corev1.Service, port *corev1.ServicePor
 			tell(BadAddress, "addressType", "must be 'IPv4' or 'IPv6', not "+quote(string(o.AddressType))+"; for a name write a Service of type ExternalName")
 			continue
 		}
-		ports := portsNamed(svc, port, o)
+		ports := slice.portsNamed(svc, port.Name)
 		if len(ports) == 0 {
 			continue
 		}
@@ -275,18 +275,21 @@ func (b *builder) addresses(n name, svc *corev1.Service, port *corev1.ServicePor
 }
 
 // portsNamed are the numbers of a slice's ports that bear the name of a Service port, once [policy.PortNames] filled
-// in the empty ones.
-func portsNamed(svc *corev1.Service, port *corev1.ServicePort, slice *discoveryv1.EndpointSlice) []uint16 {
-	ports := policy.SlicePorts(slice)
+// in the empty ones. They are found once for all ports of the Service: it and its slices may have thousands.
+func (s *endpointSlice) portsNamed(svc *corev1.Service, port string) []uint16 {
+	if s.of == svc {
+		return s.ports[port]
+	}
+	s.of, s.ports = svc, map[string][]uint16{}
+	ports := policy.SlicePorts(s.object)
 	names, _ := policy.PortNames(svc.Spec.Ports, ports)
-	var numbers []uint16
 	for i, p := range ports {
 		tcp := p.Protocol == "" || p.Protocol == corev1.ProtocolTCP
-		if names[i] == port.Name && tcp && p.Port > 0 && p.Port <= 65535 {
-			numbers = append(numbers, uint16(p.Port))
+		if tcp && p.Port > 0 && p.Port <= 65535 {
+			s.ports[names[i]] = append(s.ports[names[i]], uint16(p.Port))
 		}
 	}
-	return numbers
+	return s.ports[port]
 }
 
 // target is one port of one Service.
@@ -305,6 +308,9 @@ type endpointSlice struct {
 	name   name
 	object *discoveryv1.EndpointSlice
 	denied sliceDenials
+	// ports are the numbers of its ports by the names that a Service has for them, and of that Service.
+	ports map[string][]uint16
+	of    *corev1.Service
 }
 
 // sliceDenials are the findings that deny a slice, by the endpoint that they deny.
@@ -337,7 +343,7 @@ func (b *builder) slice(n name) *endpointSlice {
 	}
 	stored := b.snapshot.slices.get(n)
 	res := b.review(stored, sliceWorld{around{b: b}})
-	s := &endpointSlice{n, res.Object.(*discoveryv1.EndpointSlice), sliceDenialsOf(res.Denied)}
+	s := &endpointSlice{name: n, object: res.Object.(*discoveryv1.EndpointSlice), denied: sliceDenialsOf(res.Denied)}
 	b.slices[n] = s
 	return s
 }
