@@ -51,6 +51,8 @@ var Apisix = &Dialect{
 		{Annotation: apisixPrefix + "plugin-config-name", Kind: "ApisixPluginConfig"},
 		{Annotation: apisixPrefix + "svc-namespace", Kind: "Service", Namespace: true},
 	},
+	// internal/adc/translator/annotations/plugins/forward-auth.go; http-redirect is for the browser.
+	Fetches: []Fetch{{Annotation: apisixPrefix + "auth-uri"}},
 	Texts: map[string]Grammar{
 		apisixPrefix + "rewrite-target":                urlWithVariables,
 		apisixPrefix + "rewrite-target-regex-template": pathTarget,

@@ -116,6 +116,18 @@ type Reference struct {
 	Resource bool
 }
 
+// Fetch is an annotation that says where the proxy itself sends requests, whoever asks it for what.
+type Fetch struct {
+	Annotation string
+	On         Place
+	// Port is the annotation beside it that holds the port; empty where the port is part of the text, or follows from its
+	// scheme.
+	Port string
+	// Find takes what is sent to, URLs or hosts, out of a text that is a language of its own, in linear time; nil where
+	// the text is a URL or a host.
+	Find func(text string) []string
+}
+
 // AliasState says what a controller does with an ExternalName Service behind an Ingress.
 type AliasState uint8
 
@@ -166,6 +178,8 @@ type Dialect struct {
 	Spellings  []Spelling
 	Pairs      []Pair
 	References []Reference
+	// Fetches are the annotations by which the proxy itself sends requests. What a browser is sent to is none of them.
+	Fetches []Fetch
 	// Texts are the annotations whose text reaches a proxy's configuration, and what they may say.
 	Texts map[string]Grammar
 	// Snippets are annotations of raw configuration, which may say any wish in words that nobody reads.

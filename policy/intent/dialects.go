@@ -89,6 +89,13 @@ func ReferenceOf(annotation string) (r Reference, d *Dialect, ok bool) {
 	return t.Reference, t.dialect, ok
 }
 
+// FetchOf says how an annotation tells where the proxy itself sends requests, and whose it is, whichever controller
+// serves the Ingress that bears it. ok is false for one that does not, or not on an object of that kind.
+func FetchOf(annotation string, on Place) (f Fetch, d *Dialect, ok bool) {
+	t, ok := tables().fetches[placed{annotation, on}]
+	return t.Fetch, t.dialect, ok
+}
+
 // SnippetOf is the dialect in which an annotation is raw configuration, nil where it is in none.
 func SnippetOf(annotation string) *Dialect { return tables().snippets[annotation] }
 
@@ -96,6 +103,7 @@ type index struct {
 	owners     map[string][]*Dialect
 	texts      map[string]textOf
 	references map[string]referenceOf
+	fetches    map[placed]fetchOf
 	snippets   map[string]*Dialect
 	spelled    map[string]bool
 }
@@ -110,9 +118,20 @@ type referenceOf struct {
 	dialect *Dialect
 }
 
+type fetchOf struct {
+	Fetch
+	dialect *Dialect
+}
+
+// placed is an annotation and where it stands.
+type placed struct {
+	annotation string
+	on         Place
+}
+
 // tables turns the dialects around, once: by annotation. Of dialects that share one the first counts.
 var tables = sync.OnceValue(func() *index {
-	x := &index{map[string][]*Dialect{}, map[string]textOf{}, map[string]referenceOf{}, map[string]*Dialect{}, map[string]bool{}}
+	x := &index{map[string][]*Dialect{}, map[string]textOf{}, map[string]referenceOf{}, map[placed]fetchOf{}, map[string]*Dialect{}, map[string]bool{}}
 	for _, d := range Dialects {
 		for i := range d.Keys {
 			if key := d.Keys[i].Annotation; !slices.Contains(x.owners[key], d) {
@@ -127,6 +146,11 @@ var tables = sync.OnceValue(func() *index {
 		for _, r := range d.References {
 			if _, had := x.references[r.Annotation]; !had {
 				x.references[r.Annotation] = referenceOf{r, d}
+			}
+		}
+		for _, f := range d.Fetches {
+			if _, had := x.fetches[placed{f.Annotation, f.On}]; !had {
+				x.fetches[placed{f.Annotation, f.On}] = fetchOf{f, d}
 			}
 		}
 		for _, key := range d.Snippets {

@@ -79,6 +79,10 @@ var IngressNginx = &Dialect{
 		{Annotation: nginxPrefix + "fastcgi-params-configmap", Kind: "ConfigMap"},
 		{Annotation: nginxPrefix + "default-backend", Kind: "Service"},
 	},
+	// internal/ingress/annotations/authreq/main.go and mirror/main.go: what they name is asked at each request. It is the
+	// browser that goes where auth-signin leads, mirror-host is only the Host that is sent, and global-auth-url is a key
+	// of the ConfigMap, which enable-global-auth can not change.
+	Fetches: []Fetch{{Annotation: nginxPrefix + "auth-url"}, {Annotation: nginxPrefix + "mirror-target"}},
 	// The keys of CVE-2023-5044, CVE-2025-1097, CVE-2025-1098, CVE-2025-24514, CVE-2026-1580 and those of the risks High
 	// and Medium that are written into nginx.conf as they stand.
 	Texts: map[string]Grammar{

@@ -39,6 +39,7 @@ var Jcmoraisjr = &Dialect{
 	},
 	Pairs:      jcmoraisjrPairs(),
 	References: jcmoraisjrReferences(),
+	Fetches:    jcmoraisjrFetches(),
 	Texts:      jcmoraisjrTexts(),
 	Snippets:   prefixed(jcmoraisjrPrefixes, "config-backend", "config-backend-early", "config-backend-late", "config-tcp-service"),
 	Cannot: []Limit{
@@ -151,6 +152,23 @@ func jcmoraisjrReferences() []Reference {
 			}
 		}
 		list = append(list, Reference{Annotation: p + "auth-tls-secret", Kind: "Secret"})
+	}
+	return list
+}
+
+// jcmoraisjrFetches are the keys by which HAProxy sends requests of its own: auth-url, a URL that may be
+// svc://NAMESPACE/SERVICE:PORT (pkg/converters/ingress/annotations/backend.go, setAuthExternal, and utils.go, ParseURL),
+// and the addresses of checks (buildBackendHealthCheck, buildBackendAgentCheck), whose answer decides what is served.
+// oauth and oauth-uri-prefix name a path of the same host, auth-signin is for the browser, and auth-proxy is global.
+func jcmoraisjrFetches() []Fetch {
+	var list []Fetch
+	for _, p := range jcmoraisjrPrefixes {
+		for _, on := range [...]Place{OnIngress, OnService} {
+			list = append(list,
+				Fetch{Annotation: p + "auth-url", On: on},
+				Fetch{Annotation: p + "health-check-addr", On: on, Port: p + "health-check-port"},
+				Fetch{Annotation: p + "agent-check-addr", On: on, Port: p + "agent-check-port"})
+		}
 	}
 	return list
 }

@@ -1,5 +1,10 @@
 package intent
 
+import (
+	"regexp"
+	"strings"
+)
+
 // endpointsInstead is what serves an external site under controllers that know endpoints only.
 const endpointsInstead = "write a Service without selector and an EndpointSlice"
 
@@ -8,6 +13,11 @@ var others = []*Dialect{
 	{
 		Name: "skipper", Title: "Skipper",
 		Classes: []string{"skipper"}, Class: "skipper", NodeHost: true,
+		// docs/kubernetes/ingress-usage.md and docs/reference/filters.md.
+		Fetches: []Fetch{
+			{Annotation: "zalando.org/skipper-filter", Find: eskipURLs},
+			{Annotation: "zalando.org/skipper-routes", Find: eskipURLs},
+		},
 		Aliases: Aliases{AliasOff, "-enable-kubernetes-external-names", endpointsInstead,
 			"https://github.com/zalando/skipper/security/advisories/GHSA-mxxc-p822-2hx9"},
 	},
@@ -46,4 +56,28 @@ var others = []*Dialect{
 		Controllers: []string{"openshift.io/ingress-to-route"}, Classes: []string{"openshift-default"}, Class: "openshift-default",
 		Aliases: Aliases{AliasNever, "", endpointsInstead, "https://github.com/openshift/router/pull/819"},
 	},
+}
+
+// What Skipper's routes send requests to: the first argument of the filters that ask somebody, or send a copy; backends,
+// the last step of a route; and those of a load-balanced backend, in angle brackets.
+var (
+	eskipAsked = regexp.MustCompile(`(?:->|\b(?:webhook|[Tt]ee|teenf|setDynamicBackendUrl|setDynamicBackendHost|(?:o|secureO)authTokenintrospection\w*|oauthO(?:idc|IDC)\w*)\s*\()(?:\s|//[^\n]*\n)*` + eskipString)
+	eskipMany  = regexp.MustCompile(`<[^<>]*>`)
+	eskipText  = regexp.MustCompile(eskipString)
+)
+
+const eskipString = "(?:\"((?:[^\"\\\\]|\\\\.)*)\"|`([^`]*)`)"
+
+func eskipURLs(text string) []string {
+	var list []string
+	add := func(found [][]string) {
+		for _, m := range found {
+			list = append(list, strings.ReplaceAll(m[1], `\`, "")+m[2])
+		}
+	}
+	add(eskipAsked.FindAllStringSubmatch(text, -1))
+	for _, group := range eskipMany.FindAllString(text, -1) {
+		add(eskipText.FindAllStringSubmatch(group, -1))
+	}
+	return list
 }

@@ -31,6 +31,7 @@ var all = policy.Book{
 		ingressBackendProtocolService,
 		ingressUnsafeTextService,
 		ingressSecretNamespaceService,
+		ingressSubrequestDestinationService,
 		ingressSnippetService,
 	},
 	Endpoints: []policy.Rule[*corev1.Endpoints]{
@@ -60,6 +61,7 @@ var all = policy.Book{
 	Ingresses: []policy.Rule[*networkingv1.Ingress]{
 		ingressUnsafeText,
 		ingressSecretNamespace,
+		ingressSubrequestDestination,
 		ingressSnippet,
 		ingressHostOwner,
 		ingressBackendMissing,
