@@ -273,7 +273,8 @@ func (j *fetchJudge) host(host string, port int32) wrongFetch {
 		return j.addresses(addresses)
 	}
 	spelled := spelledIn(host, j.config.ClusterDomain)
-	if c, inside := clusterNameOf(j.world, host, j.config.ClusterDomain); !inside || c.Short {
+	c, inside := clusterNameOf(j.world, host, j.config.ClusterDomain)
+	if !inside || c.Short {
 		if err := checkAddresses(&policy.Destinations{Forbidden: to.Forbidden}, spelled, []int32{port}); err != nil {
 			return notAllowed(err)
 		}
@@ -281,7 +282,23 @@ func (j *fetchJudge) host(host string, port int32) wrongFetch {
 			return notAllowed(err)
 		}
 	}
-	return j.inside(host).or(j.addresses(spelled))
+	return j.inside(host).or(j.addresses(spelled)).or(j.alias(c, port))
+}
+
+// alias judges where a Service leads that is an alias. What its own name must not be is judged as the Service is written;
+// the port is known here only.
+func (j *fetchJudge) alias(to clusterName, port int32) wrongFetch {
+	if to.Namespace == "" || to.Service == "" || !hasService(j.world, to.Namespace, to.Service) {
+		return wrongFetch{}
+	}
+	hops := aliasHops(j.world, j.world.Service(to.Namespace, to.Service), j.config.ClusterDomain)
+	if err := destination(&j.config.Destinations, hops, []int32{port}, j.config.ClusterDomain); err != nil {
+		return notAllowed(err)
+	}
+	if hop, found := foreignHop(j.config, hops); found {
+		return wrongFetch{"must not lead by an alias to " + hop.leadsTo() + "; write a Service of this namespace, or ask for a grant (`grants`)", true}
+	}
+	return wrongFetch{}
 }
 
 // forbidden judges what nobody may lead to, and names it where the text does not.
