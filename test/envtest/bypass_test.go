@@ -157,8 +157,9 @@ func bypasses(t *testing.T, m *manager, older string) {
 			apply("ingress-backend-cluster-local", pathTo("w", owner)),
 			apply("ingress-secret-namespace", pathTo("z", owner+`, annotations: {nginx.ingress.kubernetes.io/auth-tls-secret: `+victim+`/ca}`)),
 		},
-		"a Secret of another namespace": {
+		"a Secret of another namespace, and a request of the proxy itself": {
 			apply("ingress-secret-namespace", pathTo("x", `, annotations: {nginx.ingress.kubernetes.io/auth-tls-secret: `+victim+`/ca}`)),
+			apply("ingress-subrequest-destination", pathTo("x", `, annotations: {nginx.ingress.kubernetes.io/auth-url: "http://169.254.169.254$request_uri"}`)),
 			apply("ingress-secret-namespace", pathTo("x", `, annotations: {nginx.ingress.kubernetes.io/auth-tls-secret: "`+victim+`/ca", kubernetes.io/ingress.class: traefik}`)),
 			apply("", headless("x", "")),
 			apply("", pathTo("x", "")),
