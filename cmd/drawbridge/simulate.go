@@ -49,15 +49,15 @@ func newPolicySimulateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "simulate --policy NEW [--from OLD] [FILE|DIR|PATTERN|-... | --namespace NS | -A]",
 		Short: "Tell which objects a new policy would judge differently",
-		Long: `Judges objects by two policies, and tells which of them would be judged differently: denied, mended or warned of by the one
-and not by the other.
+		Long: `Judges objects by two policies, and tells which of them would be judged differently: denied, mended or warned of by the
+one and not by the other.
 
 The objects are those of manifests, where some are named, else those that a cluster holds, which it reads and does not
 change. The policy of now is --from; without it, that of the cluster, or for manifests the default one.
 
 What a cluster holds is judged as it is stored, by rules of which some are milder then: the proxy goes on serving an
-Ingress with a mistake that a new one is denied for. It goes on working when a policy denies it: on an update, what an object had before is only warned
-of. The proxy leaves out routes that are denied, and says so.
+Ingress with a mistake that a new one is denied for. It goes on working when a policy denies it: on an update, what an
+object had before is only warned of. The proxy leaves out routes that are denied, and says so.
 
 Exit status: 0 nothing is newly denied, 1 something is, 2 something could not be read or the command line is wrong.`,
 		Example: `  drawbridge policy simulate --policy next.yaml -A
