@@ -53,7 +53,8 @@ type Override struct {
 	// Profile is empty where the override does not name one.
 	Profile Profile
 	Rules   map[string]Level
-	// Destinations replace those of the whole policy; nil means that the override says nothing of them.
+	// Destinations say what is allowed here in place of what the whole policy allows, unless Allowed is nil, and what is
+	// forbidden beside what it forbids; nil means that the override says nothing of them.
 	Destinations *Destinations
 }
 
@@ -192,7 +193,10 @@ func (c *Config) override(matched []int) *Config {
 			flat.origins[id] = o.name(i)
 		}
 		if o.Destinations != nil {
-			flat.Destinations = *o.Destinations
+			if o.Destinations.Allowed != nil {
+				flat.Destinations.Allowed = o.Destinations.Allowed
+			}
+			flat.Destinations.Forbidden = slices.Concat(flat.Destinations.Forbidden, o.Destinations.Forbidden)
 		}
 	}
 	return flat

@@ -130,6 +130,28 @@ destinations: {allowed: [{hosts: [all.example]}]}
 			t.Errorf("%s: %+v", ns, d)
 		}
 	}
+	layered := parsed(t, `
+destinations:
+  allowed: [{hosts: ["*.example"]}]
+  forbidden: [{hosts: [bad.example]}]
+namespaces:
+- {names: ["*"], destinations: {forbidden: [{hosts: [worse.example]}]}}
+- {names: [open], destinations: {allowed: []}}
+- {names: [other], destinations: {allowed: [{hosts: ["*.test", bad.example]}]}}
+`)
+	for _, tt := range []struct {
+		namespace, host string
+		may             bool
+	}{
+		{"x", "a.example", true}, {"x", "a.test", false}, {"x", "bad.example", false}, {"x", "worse.example", false},
+		{"open", "a.test", true}, {"open", "bad.example", false}, {"open", "worse.example", false},
+		{"other", "a.test", true}, {"other", "a.example", false}, {"other", "bad.example", false},
+	} {
+		d := layered.For(tt.namespace, nil).Destinations
+		if err := d.CheckHost(tt.host, 443); (err == nil) != tt.may {
+			t.Errorf("%s to %s: %v", tt.namespace, tt.host, err)
+		}
+	}
 	if c.Rules["a"] != 0 || len(c.Rules) != 1 {
 		t.Errorf("the whole policy changed: %v", c.Rules)
 	}

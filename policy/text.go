@@ -71,6 +71,9 @@ func (t *policyText) config(isSet func(key string) bool) *Config {
 		}
 		if n.Destinations != nil {
 			o.Destinations = new(n.Destinations.destinations())
+			if n.Destinations.Allowed != nil && o.Destinations.Allowed == nil {
+				o.Destinations.Allowed = []Destination{} // said to be all
+			}
 		}
 		cfg.Namespaces = append(cfg.Namespaces, o)
 	}

@@ -40,6 +40,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"drawbridge.dev/drawbridge/test/lab"
+	"drawbridge.dev/drawbridge/webhook"
 )
 
 const namespace = "drawbridge-system"
@@ -180,8 +181,9 @@ func (in *installation) awaitCertificate(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if len(bundles) != 8 {
-			return fmt.Errorf("%d webhooks, must be 8", len(bundles))
+		mutating, validating := webhook.Configurations(webhook.ConfigurationOptions{})
+		if want := len(mutating.Webhooks) + len(validating.Webhooks); len(bundles) != want {
+			return fmt.Errorf("%d webhooks, must be %d", len(bundles), want)
 		}
 		for name, bundle := range bundles {
 			if len(bundle) == 0 {
