@@ -2,7 +2,9 @@ package rules
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -149,6 +151,11 @@ func foreignDetail(p *policy.Pass[*networkingv1.Ingress], d *intent.Dialect, key
 			continue
 		}
 		written, can := d.Spell(wish, value, targetOf(p, d))
+		if can && wish == intent.WishRewrite {
+			if anew := rewriteAnew(p, owners[0], d, value); anew != "" {
+				return anew
+			}
+		}
 		switch limit := d.Limit(wish); {
 		case can && len(written) == 0:
 			return "must go: " + inert + "; it does so by itself"
@@ -163,6 +170,51 @@ func foreignDetail(p *policy.Pass[*networkingv1.Ingress], d *intent.Dialect, key
 		}
 	}
 	return "must go: " + inert
+}
+
+// rewriteAnew says what to write instead of a rewrite whose text means another thing in the dialect than it did to its
+// owner: it has captures, or it replaces what a regular expression of a path matched. It is empty where the text can be
+// taken over.
+func rewriteAnew(p *policy.Pass[*networkingv1.Ingress], owner, d *intent.Dialect, value string) string {
+	capture := anyCapture.FindString(value)
+	alike := owner.Rewrite == d.Rewrite && d.Limit(intent.WishRegex) == nil
+	if capture == "" && (alike || owner.Limit(intent.WishRegex) != nil || !anyExpressionPath(p.Object)) {
+		return ""
+	}
+	if d.Rewrite != intent.RewritePrefix || d.Limit(intent.WishRegex) == nil {
+		return "must be written anew: regular expressions of paths, and their captures, are written in another way for " + d.Title
+	}
+	why := "the paths are regular expressions"
+	if capture != "" {
+		why = "it has no captures such as '" + quoted(capture) + "'"
+	}
+	written, _ := d.Spell(intent.WishRewrite, "/NEW", targetOf(p, d))
+	said := []string{"`pathType: Prefix`"}
+	for _, a := range written {
+		key := fmt.Sprintf("`%s: \"%s\"`", a.Key, quoted(a.Text))
+		if a.On == intent.OnService {
+			key += " on the Service"
+		}
+		said = append(said, key)
+	}
+	return fmt.Sprintf("must be written anew: %s replaces a prefix, and %s; write %s", d.Title, why, strings.Join(said, " and "))
+}
+
+// anyCapture is a group of a regular expression, as nginx and HAProxy write it: $1, ${1} or \1.
+var anyCapture = regexp.MustCompile(`\$[0-9]+|\$\{[0-9]+\}|\\[0-9]`)
+
+// anyExpressionPath tells whether a path of the Ingress has what only a regular expression has.
+func anyExpressionPath(ing *networkingv1.Ingress) bool {
+	for i := range ing.Spec.Rules {
+		if http := ing.Spec.Rules[i].HTTP; http != nil {
+			for j := range http.Paths {
+				if strings.ContainsAny(http.Paths[j].Path, `()[]{}*+^$|\`) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // targetOf is the first external backend of an Ingress, as an example of what to write.

@@ -80,6 +80,7 @@ spec:
 					p.Warn(err)
 				}
 			}
+			warnOfCaptures(p, d)
 		}
 		if !readsServices(d) {
 			return
@@ -99,6 +100,21 @@ spec:
 		}
 		findings.done(field.NewPath("spec"), "annotations of Services must have a value that they can mean")
 	},
+}
+
+// warnOfCaptures tells of a rewrite that refers to groups of a path, which a proxy that replaces a prefix has none of.
+// The text is a path all the same, and served as one.
+func warnOfCaptures(p *policy.Pass[*networkingv1.Ingress], d *intent.Dialect) {
+	for _, prefix := range [...]string{intent.Prefix, "ingress.kubernetes.io/"} {
+		key := prefix + "rewrite-target"
+		text := p.Object.Annotations[key]
+		if d != intent.Drawbridge && prefix != intent.Prefix {
+			continue
+		}
+		if capture := anyCapture.FindString(text); capture != "" {
+			p.Warn(field.Invalid(annotationPath(key), text, fmt.Sprintf("must be the path that replaces the prefix: captures such as '%s' mean nothing here, and are sent as they stand", quoted(capture))))
+		}
+	}
 }
 
 // mustMean says which values an annotation can have.
