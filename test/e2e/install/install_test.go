@@ -370,7 +370,7 @@ func (in *installation) permissions(t *testing.T) {
 		{false, "update configmaps/drawbridge-policy -n " + namespace},
 		{false, "update leases.coordination.k8s.io/other -n " + namespace},
 		{false, "update services -A"},
-		{false, "patch services -A"},
+		{true, "patch services -A"},
 		{false, "update endpoints -A"},
 		{false, "delete endpoints -A"},
 		{false, "update ingresses.networking.k8s.io -A"},
