@@ -26,6 +26,8 @@ type ingress struct {
 	denied denials
 	// passesTLS tells that TLS is to reach the backend unread, which nothing here can do.
 	passesTLS bool
+	// access is the dialect by which access is judged: every dialect together where nobody knows which one it is.
+	access *intent.Dialect
 	// rules are the indices of the rules of a host.
 	rules map[string][]int
 	// tls are the indices of the TLS entries by host; those that name none are under "".
@@ -40,6 +42,29 @@ func (in *ingress) wishesFor(svc *corev1.Service, backend *networkingv1.IngressB
 		return in.wishes
 	}
 	return intent.ReadBackend(in.dialect, in.object.Annotations, svc, backend.Service.Port)
+}
+
+// restricted tells why a route to a Service must not be served: an annotation restricts who is, and nothing here does
+// that. shared tells why it must not be served, nor keep its requests from others. Both are empty where it may be.
+func (in *ingress) restricted(svc *corev1.Service) (why, shared string) {
+	first := func(find func(map[string]string, intent.Place) []string) string {
+		if list := find(in.object.Annotations, intent.OnIngress); len(list) > 0 {
+			return "annotation " + quote(list[0])
+		}
+		if svc != nil {
+			if list := find(svc.Annotations, intent.OnService); len(list) > 0 {
+				return "annotation " + quote(list[0]) + " of Service " + quote(svc.Namespace+"/"+svc.Name)
+			}
+		}
+		return ""
+	}
+	if key := first(in.access.Restricting); key != "" {
+		return key + " restricts who is served, or may, and this proxy can not do it", ""
+	}
+	if key := first(in.access.Sharing); key != "" {
+		return "", key + " asks for some of the requests only, which this proxy can not do"
+	}
+	return "", ""
 }
 
 func (b *builder) ingress(n name) *ingress {
@@ -59,6 +84,10 @@ func (b *builder) ingress(n name) *ingress {
 	in.dialect, known = b.config.DialectOf(in.object, b.snapshot.IngressClass)
 	in.wishes = intent.Read(in.dialect, in.object.Annotations)
 	in.passesTLS = in.dialect.PassesTLS(in.object.Annotations)
+	in.access = in.dialect
+	if !known || intent.ClassName(in.object) == "" {
+		in.access = intent.AnyDialect()
+	}
 	in.rules, in.tls = map[string][]int{}, map[string][]int{}
 	for i := range in.object.Spec.Rules {
 		host := strings.ToLower(in.object.Spec.Rules[i].Host)
@@ -98,6 +127,9 @@ func (b *builder) ingress(n name) *ingress {
 		if _, set := in.object.Annotations[annotation]; set {
 			tell(annotationField(annotation), NotSupported, "raw configuration is not read; the Ingress is served without it")
 		}
+	}
+	for _, annotation := range in.dialect.Missing(in.object.Annotations) {
+		tell(annotationField(annotation), NotSupported, "this proxy does not do this; the Ingress is served without it")
 	}
 	if !known {
 		tell("spec.ingressClassName", Notice, "annotations of class "+quote(intent.ClassName(in.object))+" are not known; of its annotations only drawbridge.dev/* are read")

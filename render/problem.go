@@ -35,7 +35,7 @@ const (
 	// NoServerName: TLS to an upstream whose certificate could be checked against nothing; the route stays.
 	NoServerName Kind = "no-server-name"
 	// NotSupported: something that this version does not do; the route is served without it, unless the message says
-	// that it is left out.
+	// that it is left out, or answered with 503: so is a route whose restriction of access can not be kept.
 	NotSupported Kind = "not-supported"
 	// Notice: nothing is wrong, but a reader may expect otherwise.
 	Notice Kind = "notice"

@@ -57,6 +57,13 @@ func (b *builder) upstreamOf(in *ingress, backend *networkingv1.IngressBackend, 
 		return none, nil, refuse(BadBackend, quote(n.Name)+" must be the name of a Service")
 	}
 	svc := b.service(n)
+	switch why, shared := in.restricted(svc.object); {
+	case shared != "":
+		return none, nil, refuse(NotSupported, shared)
+	case why != "":
+		// Not left out: a shorter path, which may lead to the same Service, would serve what is restricted.
+		return model.Upstream{Service: n.String()}, []Problem{{NotSupported, origin, line(why + "; answered with 503")}}, nil
+	}
 	if len(svc.denied) > 0 {
 		return none, nil, refuse(Denied, "Service "+quote(n.Name)+" is denied: "+strings.Join(svc.denied, "; "))
 	}

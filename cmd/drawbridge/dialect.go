@@ -117,7 +117,11 @@ func (f *dialectFlags) translate(files []*manifest.File, config *policy.Config) 
 			err = &field.Error{Type: field.ErrorTypeNotSupported, BadValue: l.Object.GetAnnotations()[l.Annotation], Detail: "not carried over: " + l.Detail}
 		}
 		err.Field = l.Field
-		list = append(list, lost{by[l.Object], policy.Finding{Rule: "fix --dialect", Level: policy.Warn, Err: err}})
+		level := policy.Warn
+		if l.Access {
+			level = policy.Deny
+		}
+		list = append(list, lost{by[l.Object], policy.Finding{Rule: "fix --dialect", Level: level, Err: err}})
 	}
 	return want, list
 }

@@ -32,8 +32,8 @@ With --dialect the annotations of Ingresses, and of the Services that they lead 
 Ingress controller first, and the Ingresses get its class. What could not be carried over stays where it is and is told
 on standard error, with the reason and what to use instead; what has one right answer in the new dialect is mended.
 
-Exit status: 0 nothing that remains is denied, 1 something is, 2 an input could not be read, or not be edited, or the
-command line is wrong. A document that can not be read or edited is printed as it is.`,
+Exit status: 0 nothing that remains is denied, 1 something is, or control of access would be lost by --dialect, 2 an
+input could not be read, or not be edited, or the command line is wrong. A document that can not be read or edited is printed as it is.`,
 		Example: `  drawbridge fix ingress.yaml > mended.yaml
   drawbridge fix --diff deploy/ | patch -p1
   helm template chart | drawbridge fix - | kubectl apply -f -
@@ -51,7 +51,11 @@ command line is wrong. A document that can not be read or edited is printed as i
 			want, lost := move.translate(files, config)
 			remains, denied := mend(files, move.policy(config), want)
 			for _, l := range lost {
-				remains.Add(l.object.Object, policy.Result{Warned: []policy.Finding{l.finding}}, func(field string) report.Source { return sourceOf(l.object, field) })
+				result := policy.Result{Warned: []policy.Finding{l.finding}}
+				if l.finding.Level == policy.Deny {
+					result, denied = policy.Result{Denied: result.Warned}, true
+				}
+				remains.Add(l.object.Object, result, func(field string) report.Source { return sourceOf(l.object, field) })
 			}
 			remains.Sort()
 			var texts [][]byte

@@ -63,6 +63,8 @@ var Apisix = &Dialect{
 		apisixPrefix + "http-redirect": urlWithVariables,
 		apisixPrefix + "auth-uri":      urlWithVariables,
 	},
+	Restricts: apisixRestricts,
+	Unserved:  apisixUnserved,
 	Cannot: []Limit{
 		{WishHost, "passes the client's Host", "write a BackendTrafficPolicy for the Service with `passHost: node`"},
 		{WishProtocol, "speaks http, https, grpc or grpcs to an upstream", "use 'grpc' where the upstream speaks gRPC"},

@@ -27,6 +27,8 @@ var Contour = &Dialect{
 		{WishProtocol, "grpc", []Annotation{{OnService, "projectcontour.io/upstream-protocol.h2c", "$port"}}},
 		{WishVerify, "off", nil},
 	},
+	// Access control stands in an HTTPProxy, no Ingress can ask for it.
+	Unserved: []string{"ingress.kubernetes.io/force-ssl-redirect", "projectcontour.io/num-retries"},
 	Cannot: []Limit{
 		{WishHost, "passes the client's Host", "write an HTTPProxy whose route sets `requestHeadersPolicy.set` with the name Host"},
 		{WishVerify, "does not verify an upstream that an Ingress names", "write an HTTPProxy with `services[].validation`"},

@@ -184,6 +184,16 @@ type Dialect struct {
 	Texts map[string]Grammar
 	// Snippets are annotations of raw configuration, which may say any wish in words that nobody reads.
 	Snippets []string
+	// Restricts are the annotations that say who or what is served, or may say so: whoever serves the Ingress without
+	// them opens it to others. One that ends in "." stands for all that begin with it.
+	Restricts []string
+	// Shares are the annotations by which a route takes some of the requests for its host and path, and another route the
+	// rest: without them it would take all. A "." at the end as above.
+	Shares []string
+	// RestrictsOnService tells that the controller reads Restricts and Shares on the Service of a backend too.
+	RestrictsOnService bool
+	// Unserved are the annotations that change what is served, and that drawbridge's proxy does not do.
+	Unserved []string
 	Aliases  Aliases
 	Cannot   []Limit
 	Rewrite  Rewrite

@@ -53,8 +53,11 @@ var Drawbridge = &Dialect{
 		{Annotation: Prefix + "tls-ca-secret", Kind: "Secret"},
 		{Annotation: Prefix + "tls-client-secret", Kind: "Secret"},
 	},
-	Texts: ownTexts(),
-	Pairs: ownPairs(),
+	Texts:     ownTexts(),
+	Pairs:     ownPairs(),
+	Restricts: ownRestricts,
+	Unserved:  ownUnserved,
+	Shares:    []string{"ingress.kubernetes.io/canary"},
 	Cannot: []Limit{
 		{WishRegex, "matches prefixes and whole paths", "write the path as a prefix"},
 	},

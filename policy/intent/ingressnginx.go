@@ -2,6 +2,15 @@ package intent
 
 const nginxPrefix = "nginx.ingress.kubernetes.io/"
 
+// nginxFlag reads a flag of nginx as proxyssl/main.go does: in these letters only. What is anything else counts as "off"
+// there, and so "false" does what it says, and "true" does not.
+func nginxFlag(text string) (value string, ok bool) {
+	if text == "false" {
+		return "off", true
+	}
+	return text, text == "on" || text == "off"
+}
+
 // IngressNginx is kubernetes/ingress-nginx.
 //
 // Its annotations: docs/user-guide/nginx-configuration/annotations.md and annotations-risk.md; that proxy-ssl-* do
@@ -19,7 +28,7 @@ var IngressNginx = &Dialect{
 		{Annotation: nginxPrefix + "backend-protocol", Wish: WishProtocol, Values: map[string]string{
 			"http": "http", "https": "https", "grpc": "grpc", "grpcs": "grpcs", "auto_http": "http", "fcgi": "",
 		}},
-		{Annotation: nginxPrefix + "proxy-ssl-verify", Wish: WishVerify, Values: onOff},
+		{Annotation: nginxPrefix + "proxy-ssl-verify", Wish: WishVerify, Parse: nginxFlag, Allowed: []string{"on", "off"}},
 		{Annotation: nginxPrefix + "proxy-ssl-name", Wish: WishServerName},
 		{Annotation: nginxPrefix + "proxy-ssl-secret", Wish: WishCASecret},
 		{Annotation: nginxPrefix + "rewrite-target", Wish: WishRewrite},
@@ -59,7 +68,7 @@ var IngressNginx = &Dialect{
 		},
 		{
 			Annotations: []string{nginxPrefix + "proxy-ssl-secret"},
-			Needs:       []Condition{{nginxPrefix + "proxy-ssl-verify", "on"}, {nginxPrefix + "proxy-ssl-verify", "off"}},
+			Needs:       []Condition{{nginxPrefix + "proxy-ssl-verify", "on"}, {nginxPrefix + "proxy-ssl-verify", "off"}, {nginxPrefix + "proxy-ssl-verify", "false"}},
 			Why:         "does not verify the upstream: `" + nginxPrefix + "proxy-ssl-verify` is off unless it is set",
 			Write:       "add `" + nginxPrefix + "proxy-ssl-verify`: 'on', or 'off' where the Secret is a client certificate only",
 		},
@@ -116,6 +125,9 @@ var IngressNginx = &Dialect{
 		nginxPrefix + "configuration-snippet", nginxPrefix + "server-snippet", nginxPrefix + "stream-snippet",
 		nginxPrefix + "auth-snippet", nginxPrefix + "modsecurity-snippet",
 	},
+	Restricts: nginxRestricts,
+	Unserved:  nginxUnserved,
+	Shares:    nginxShares,
 	Cannot: []Limit{
 		{WishProtocol, "speaks HTTP/1.1 or gRPC to an upstream", "use GRPC or GRPCS where the upstream speaks gRPC"},
 	},

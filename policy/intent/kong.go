@@ -79,6 +79,11 @@ var Kong = &Dialect{
 		// It becomes a template of the plugin request-transformer, which runs Lua.
 		kongPrefix + "rewrite": {Name: "a path", Says: "a path with captures such as '$1', without '$(' and spaces", Valid: kongRewrite},
 	},
+	// A plugin may be any, and override names an object that may say methods and headers.
+	Restricts:          prefixed([]string{kongPrefix}, "plugins", "override"),
+	Shares:             prefixed([]string{kongPrefix}, "methods", "headers.", "snis"),
+	RestrictsOnService: true,
+	Unserved:           prefixed([]string{kongPrefix}, "protocols", "host-aliases", "rewrite", "https-redirect-status-code"),
 	Cannot: []Limit{
 		{WishProtocol, "speaks HTTP/1.1 or gRPC to an upstream", "use 'grpc' where the upstream speaks gRPC"},
 		{WishServerName, "takes the server name from the Host that it sends", "send the name as Host: `" + kongPrefix + "host-header` on the Service and `" + kongPrefix + "preserve-host`: 'false' on the Ingress"},

@@ -63,7 +63,9 @@ var NginxInc = &Dialect{
 		"nginx.org/grpc-services":       serviceNames,
 		"nginx.org/websocket-services":  serviceNames,
 	},
-	Snippets: []string{"nginx.org/location-snippets", "nginx.org/server-snippets"},
+	Snippets:  []string{"nginx.org/location-snippets", "nginx.org/server-snippets"},
+	Restricts: nginxIncRestricts,
+	Unserved:  nginxIncUnserved,
 	Cannot: []Limit{
 		{WishHost, "passes the client's Host, and `nginx.org/proxy-set-headers` adds a second one", "write a VirtualServer with `requestHeaders`"},
 		{WishProtocol, "speaks HTTP/1.1 or gRPC to an upstream", "use gRPC where the upstream speaks it"},

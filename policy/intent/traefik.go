@@ -52,6 +52,10 @@ var Traefik = &Dialect{
 		traefikPrefix + "router.pathmatcher": matching("a matcher", "the name of a matcher such as 'PathPrefix' or 'PathRegexp'", `[A-Za-z]+`),
 		traefikPrefix + "router.entrypoints": listOf(word),
 	},
+	// A middleware may be any, and TLS options may ask for a client certificate.
+	Restricts: prefixed([]string{traefikPrefix}, "router.middlewares", "router.tls.options"),
+	// drawbridge serves every host at all of its ports.
+	Unserved: prefixed([]string{traefikPrefix}, "router.entrypoints"),
 	Cannot: []Limit{
 		{WishHost, "sends the client's Host or the Service's own name, no other", "write a Middleware with `headers.customRequestHeaders.Host` and name it in `" + traefikPrefix + "router.middlewares`"},
 		{WishVerify, "verifies unless a ServersTransport says otherwise", "write a ServersTransport with `insecureSkipVerify` and name it in `" + traefikPrefix + "service.serverstransport`"},

@@ -28,6 +28,9 @@ var TrafficServer = &Dialect{
 		torchboxPrefix + "app-root":       plainPath,
 	},
 	References: []Reference{{Annotation: torchboxPrefix + "auth-secret", Kind: "Secret"}},
+	Restricts:  ownRestricts,
+	Unserved:   ownUnserved,
+	Shares:     []string{"ingress.kubernetes.io/canary"},
 	Cannot: []Limit{
 		{WishHost, "sends the client's Host or the Service's own name, no other", "write an ExternalName Service of that name"},
 		{WishProtocol, "speaks HTTP/1.1 to an upstream", "serve the host by a class that speaks HTTP/2"},

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"drawbridge.dev/drawbridge/policy"
 	"drawbridge.dev/drawbridge/policy/intent"
 )
 
@@ -80,7 +81,7 @@ func (t *translation) finishService(s *service, moved []*ingress) {
 			if why == "" {
 				why = t.unknown(d, key, next.Annotations[key])
 			}
-			t.lose(s.given, annotationField(key), key, why)
+			t.loseAccess(s.given, d, key, next.Annotations[key], why)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.write)) {
@@ -105,7 +106,7 @@ func (t *translation) finishService(s *service, moved []*ingress) {
 // class, and tell what is to be done.
 func (t *translation) rest(in *ingress) {
 	for key, text := range in.next.Annotations {
-		mine := hasPrefix(in.from, key) && (in.from == intent.Drawbridge || !strings.HasPrefix(key, intent.Prefix))
+		mine := (hasPrefix(in.from, key) || in.from.IsRestriction(key, text) || in.from.IsShare(key, text)) && (in.from == intent.Drawbridge || !strings.HasPrefix(key, intent.Prefix))
 		if strings.HasPrefix(key, intent.Prefix+"allow-") || !mine && !slices.Contains(intent.KeyOwners(key), in.from) {
 			continue
 		}
@@ -122,8 +123,32 @@ func (t *translation) rest(in *ingress) {
 		default:
 			why = t.unknown(in.from, key, text)
 		}
-		t.lose(in.given, annotationField(key), key, why)
+		t.loseAccess(in.given, in.from, key, text, why)
 	}
+}
+
+// loseAccess tells of an annotation that is not carried over, in stronger words where it says who is served.
+func (t *translation) loseAccess(o policy.Object, from *intent.Dialect, key, text, why string) {
+	var what string
+	switch {
+	case from.IsRestriction(key, text):
+		what = "access control is lost"
+	case from.IsShare(key, text):
+		what = "it would serve requests that are another's"
+	default:
+		t.lose(o, annotationField(key), key, why)
+		return
+	}
+	instead := hint(key[strings.LastIndexByte(key, '/')+1:], t.to)
+	switch {
+	case instead != "":
+		instead += " before it moves"
+	case t.to == intent.Drawbridge:
+		instead = "drawbridge can not do this; keep it on " + from.Title + ", or put it in front by other means"
+	default:
+		instead = "no word of " + t.to.Title + " for it is known; keep it on " + from.Title + ", or put it in front by other means"
+	}
+	t.out.Lost = append(t.out.Lost, Lost{o, annotationField(key), key, what + ": " + instead, true})
 }
 
 func asks(text string) bool {
@@ -149,6 +174,9 @@ func (t *translation) unknown(from *intent.Dialect, key, text string) string {
 	}
 	if h := hint(name, t.to); h != "" {
 		return h
+	}
+	if t.to == intent.Drawbridge {
+		return "drawbridge can not do this"
 	}
 	return fmt.Sprintf("it is no wish that drawbridge knows how to say to %s; look for it in %s", t.to.Title, cmpSource(t.to))
 }

@@ -27,6 +27,8 @@ type Lost struct {
 	Annotation string
 	// Detail says why, and what to use instead.
 	Detail string
+	// Access tells that the annotation says who is served: it must not move before that is said in other words.
+	Access bool
 }
 
 // Outcome is what came of a translation.
@@ -113,7 +115,7 @@ func (b backend) object() *corev1.Service {
 }
 
 func (t *translation) lose(o policy.Object, field, annotation, detail string) {
-	t.out.Lost = append(t.out.Lost, Lost{o, field, annotation, detail})
+	t.out.Lost = append(t.out.Lost, Lost{o, field, annotation, detail, false})
 }
 
 func annotationField(key string) string { return "metadata.annotations[" + key + "]" }
