@@ -50,7 +50,7 @@ func (d *Dialect) Missing(annotations map[string]string) []string {
 
 // IsRestriction tells whether an annotation with that text is one of [Dialect.Restricting], on whichever object.
 func (d *Dialect) IsRestriction(annotation, text string) bool {
-	return asks(text) && named(d.Restricts, annotation)
+	return asks(text) && !admitsAll(annotation, text) && named(d.Restricts, annotation)
 }
 
 // IsShare tells whether an annotation with that text is one of [Dialect.Sharing], on whichever object.
@@ -64,11 +64,22 @@ func said(keys []string, annotations map[string]string) []string {
 	}
 	var list []string
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
-		if asks(annotations[key]) && named(keys, key) {
+		if asks(annotations[key]) && !admitsAll(key, annotations[key]) && named(keys, key) {
 			list = append(list, key)
 		}
 	}
 	return list
+}
+
+// admitsAll tells of an allow list that restricts nobody: cert-manager puts one on the Ingresses by which it answers the
+// challenges of certificate authorities, lest a default of the controller lock them out.
+func admitsAll(annotation, text string) bool {
+	_, name, _ := strings.Cut(annotation, "/")
+	if !strings.HasPrefix(name, "allow") && !strings.HasPrefix(name, "white") {
+		return false
+	}
+	entries := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
+	return slices.Contains(entries, "0.0.0.0/0") && slices.Contains(entries, "::/0")
 }
 
 // named tells whether an annotation is listed; an entry that ends in "." stands for all that begin with it.

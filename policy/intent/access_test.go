@@ -56,6 +56,11 @@ func TestRestricting(t *testing.T) {
 		{"no", IngressNginx, OnIngress, map[string]string{
 			nginxPrefix + "auth-url": " ", nginxPrefix + "enable-global-auth": "False", nginxPrefix + "enable-modsecurity": "off",
 		}, nil},
+		{"everybody is allowed", IngressNginx, OnIngress, map[string]string{nginxPrefix + "whitelist-source-range": "0.0.0.0/0,::/0"}, nil},
+		{"everybody of one family is", IngressNginx, OnIngress, map[string]string{nginxPrefix + "whitelist-source-range": "0.0.0.0/0"},
+			[]string{nginxPrefix + "whitelist-source-range"}},
+		{"nobody is", IngressNginx, OnIngress, map[string]string{nginxPrefix + "denylist-source-range": "0.0.0.0/0, ::/0"},
+			[]string{nginxPrefix + "denylist-source-range"}},
 		{"a Service is not read", IngressNginx, OnService, map[string]string{nginxPrefix + "auth-url": "https://auth.example.com/"}, nil},
 		{"a Service is read", Kong, OnService, map[string]string{kongPrefix + "plugins": "key-auth"}, []string{kongPrefix + "plugins"}},
 		{"whoever it is", AnyDialect(), OnIngress, map[string]string{nginxPrefix + "auth-url": "x", kongPrefix + "plugins": "key-auth", "other.example.com/auth-url": "x"},
