@@ -228,13 +228,25 @@ func (d *Dialect) Halves(annotations map[string]string, svc *corev1.Service, por
 		}
 		for _, key := range p.Annotations {
 			for _, on := range [...]Place{OnIngress, OnService} {
-				if text, set := s.annotations(on)[key]; set && asks(text) {
+				if text, set := s.annotations(on)[key]; set && asks(text) && !misspelled(d, s, p) {
 					list = append(list, Half{p, key, on})
 				}
 			}
 		}
 	}
 	return list
+}
+
+// misspelled tells whether what a pair needs is there, with a value that means nothing: then that is what is wrong.
+func misspelled(d *Dialect, s *source, p *Pair) bool {
+	for _, bad := range read(d, s).Invalid {
+		for _, c := range p.Needs {
+			if c.Annotation == bad.Annotation {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func whole(d *Dialect, s *source, p *Pair, b Backend) bool {
