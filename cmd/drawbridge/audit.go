@@ -131,6 +131,15 @@ func (a *auditFlags) run(ctx context.Context, cmd *cobra.Command, formats []stri
 	if a.all {
 		namespace = ""
 	}
+	if namespace != "" {
+		missing, err := c.missing(ctx, namespace)
+		if err != nil {
+			return &exitError{code: exitUsage, err: err}
+		}
+		if missing {
+			return &exitError{code: exitUsage, err: fmt.Errorf("there is no namespace '%s'; --namespace must name one that exists, -A is all", namespace)}
+		}
+	}
 	objects, notes, failed := c.read(ctx, namespace)
 	for _, note := range notes {
 		tell("%s", note)

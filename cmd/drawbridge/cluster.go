@@ -70,6 +70,18 @@ func (c *cluster) policy(ctx context.Context, key types.NamespacedName) (config 
 	return config, true, nil
 }
 
+// missing tells that the cluster has no namespace of that name. Who may not read namespaces is not told.
+func (c *cluster) missing(ctx context.Context, namespace string) (bool, error) {
+	switch err := c.client.Get(ctx, types.NamespacedName{Name: namespace}, &corev1.Namespace{}); {
+	case err == nil, apierrors.IsForbidden(err):
+		return false, nil
+	case apierrors.IsNotFound(err):
+		return true, nil
+	default:
+		return false, fmt.Errorf("read namespace '%s': %w", namespace, err)
+	}
+}
+
 // clusterKinds are what reviews read, with a list of each. Those that are judged come first.
 var clusterKinds = []struct {
 	kind   string

@@ -474,6 +474,13 @@ subjects: [{kind: User, name: nobody, apiGroup: rbac.authorization.k8s.io}]
 		}
 		return nil
 	})
+	// A name with a typo is no clean bill, but to whom may not know which namespaces there are.
+	if stdout, stderr, code := run(reader, "-n", "nosuch", "--policy", file); code != 2 || stdout != "" || !strings.Contains(stderr, "there is no namespace 'nosuch'") {
+		t.Errorf("-n nosuch: exit %d:\n%s%s", code, stdout, stderr)
+	}
+	if _, stderr, code := run(nobody, "-n", "nosuch", "--policy", file); code != 2 || strings.Contains(stderr, "there is no namespace") || !strings.Contains(stderr, "list Services") {
+		t.Errorf("-n nosuch, without rights: exit %d: %s", code, stderr)
+	}
 	for _, args := range [][]string{{"-A", "-n", "x"}, {"-o", "junit"}, {"--fail-on", "fix"}, {"--policy-configmap", "x"}, {"--profile", "lax"}, {"-n", ""}, {"x"}} {
 		if _, stderr, code := run(reader, args...); code != 2 || stderr == "" {
 			t.Errorf("%q: exit %d: %s", args, code, stderr)
