@@ -363,14 +363,13 @@ func (c *Config) DialectOf(ing *networkingv1.Ingress, class func(name string) *n
 const (
 	InjectHost      = "host"       // the annotation about the Host header
 	InjectProtocol  = "protocol"   // the annotation about the upstream's protocol
-	InjectTLS       = "tls"        // the annotations about server name and verification
 	InjectPortNames = "port-names" // names of the ports of Endpoints and EndpointSlices
 	InjectLabels    = "labels"     // labels of Endpoints and EndpointSlices
 	InjectReady     = "ready"      // conditions of endpoints
 )
 
 // Injections is everything that may be injected.
-var Injections = []string{InjectHost, InjectProtocol, InjectTLS, InjectPortNames, InjectLabels, InjectReady}
+var Injections = []string{InjectHost, InjectProtocol, InjectPortNames, InjectLabels, InjectReady}
 
 // Injects tells whether something may be injected.
 func (c *Config) Injects(what string) bool { return what == "" || slices.Contains(c.Inject, what) }

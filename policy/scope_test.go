@@ -358,7 +358,7 @@ classes:
 
 func TestInjects(t *testing.T) {
 	for text, want := range map[string]string{
-		"": "host protocol tls port-names labels ready ", "inject: []": "", "inject:": "host protocol tls port-names labels ready ",
+		"": "host protocol port-names labels ready ", "inject: []": "", "inject:": "host protocol port-names labels ready ",
 		"inject: [labels, host]": "host labels ",
 	} {
 		c := parsed(t, text)

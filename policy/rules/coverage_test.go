@@ -239,3 +239,20 @@ func word(line string) string {
 	first, _, _ := strings.Cut(line, " ")
 	return first
 }
+
+// TestInjections holds that each entry of the policy's list `inject` is about a rule, and that no rule writes what the
+// list can not forbid.
+func TestInjections(t *testing.T) {
+	used := map[string]bool{}
+	for _, i := range All().Infos() {
+		if i.Injects != "" && !slices.Contains(policy.Injections, i.Injects) {
+			t.Errorf("%s injects '%s', which the policy does not know", i.ID, i.Injects)
+		}
+		used[i.Injects] = true
+	}
+	for _, what := range policy.Injections {
+		if !used[what] {
+			t.Errorf("`inject` has '%s', which no rule injects", what)
+		}
+	}
+}
